@@ -1,0 +1,49 @@
+"""Machine-learning papers as pure functions for JAX.
+
+Every namespace below is loaded when it is first used, so ``import jaxlab`` costs about what ``import jax`` costs.
+
+- ``analytic``: statistics that add, and the classifiers that are read off them
+- ``continual``: learners over a stream of tasks
+- ``losses``, ``kernels``, ``metrics``: the arithmetic
+- ``optim``: inner loops and attacks
+- ``detect``, ``zeroshot``: out-of-distribution scores, rules on fixed embeddings
+- ``numerics``, ``trees``: stable operations, pytree algebra
+- ``deploy``: export, sharding, checkpoints
+- ``papers``: which paper is where
+"""
+
+from typing import TYPE_CHECKING
+
+from jaxlab._lazy import attach
+from jaxlab._version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from jaxlab import analytic as analytic
+    from jaxlab import continual as continual
+    from jaxlab import deploy as deploy
+    from jaxlab import detect as detect
+    from jaxlab import kernels as kernels
+    from jaxlab import losses as losses
+    from jaxlab import metrics as metrics
+    from jaxlab import numerics as numerics
+    from jaxlab import optim as optim
+    from jaxlab import papers as papers
+    from jaxlab import trees as trees
+    from jaxlab import zeroshot as zeroshot
+
+__all__ = [  # noqa: RUF022
+    "analytic",
+    "continual",
+    "deploy",
+    "detect",
+    "kernels",
+    "losses",
+    "metrics",
+    "numerics",
+    "optim",
+    "papers",
+    "trees",
+    "zeroshot",
+]
+
+__getattr__, __dir__ = attach(__name__, __all__)
