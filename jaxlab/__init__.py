@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from jaxlab import trees as trees
     from jaxlab import zeroshot as zeroshot
 
-__all__ = [  # noqa: RUF022
+__all__ = [
     "analytic",
     "continual",
     "deploy",

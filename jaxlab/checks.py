@@ -24,6 +24,7 @@ __all__ = [
     "one_of",
     "positive",
     "rank",
+    "same_fields",
     "same_shape",
 ]
 
@@ -151,3 +152,18 @@ def not_wider(value: Array, name: str, dtype: DTypeLike, *, state: str = "the st
             f"state with dtype={jnp.dtype(value.dtype).name}"
         )
     return value
+
+
+def same_fields(a: Any, b: Any) -> None:
+    """Raises unless two NamedTuple states hold the same fields, with the same shapes and dtypes."""
+    if type(a) is not type(b):
+        raise TypeError(f"both states must have one type, got {type(a).__name__} and {type(b).__name__}")
+    for name, left, right in zip(a._fields, a, b, strict=True):
+        if left is None and right is None:
+            continue
+        if left is None or right is None:
+            raise ValueError(f"{name} is kept by one state and not by the other: make both with the same options")
+        if left.shape != right.shape:
+            raise ValueError(f"the states disagree in {name}: {_describe(left)} and {_describe(right)}")
+        if left.dtype != right.dtype:
+            raise TypeError(f"the states disagree in {name}: {_describe(left)} and {_describe(right)}")

@@ -26,7 +26,7 @@ def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:
       axis: the axis that becomes unit length.
       eps: lengths at or below eps give the zero vector.
     Returns:
-      The dtype and shape of x; zero vectors stay zero.
+      The dtype and shape of x; zero vectors stay zero, vectors that hold NaN or infinity become NaN.
     Raises:
       TypeError: x is not floating point.
 
@@ -42,8 +42,9 @@ def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:
     scaled = wide / jnp.where(largest > 0, largest, 1.0)
     squares = jnp.sum(scaled**2, axis=axis, keepdims=True)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
-    keep = (squares > 0) & (length * largest > eps)
-    return jnp.where(keep, scaled / length, 0.0).astype(x.dtype)
+    # Compared so that a NaN is not taken for a zero vector.
+    vanishing = (squares == 0) | (length * largest <= eps)
+    return jnp.where(vanishing, 0.0, scaled / length).astype(x.dtype)
 
 
 def masked_mean(x: ArrayLike, where: ArrayLike | None = None, *, axis: int | tuple[int, ...] | None = None) -> Array:

@@ -1,0 +1,89 @@
+"""Closed-form learning: statistics that add, and the classifiers that are read off them.
+
+- ``class_stats_*``: counts, sums and second moments per class, a group under merge and forget
+- ``nearest_mean``, ``lda``, ``naive_bayes``, ``mahalanobis``, ``logistic_regression``: classifiers
+- ``gram_*``, ``ridge_solve``, ``class_balanced_ridge``, ``rls_*``: ridge regression of a stream
+- ``random_features*``: expansions drawn once
+- ``prototype_logits``, ``calibrate_prototypes``, ``class_means``: one vector per class
+- ``gmm_*``: Gaussian mixtures
+"""
+
+from jaxlab.analytic.gram import (
+    GramState,
+    RLSState,
+    class_balanced_ridge,
+    gram_forget,
+    gram_from_class_stats,
+    gram_init,
+    gram_merge,
+    gram_solve,
+    gram_update,
+    ridge_solve,
+    rls_init,
+    rls_update,
+)
+from jaxlab.analytic.heads import (
+    Head,
+    head_logits,
+    ks_precision,
+    lda,
+    logistic_regression,
+    mahalanobis,
+    naive_bayes,
+    nearest_mean,
+)
+from jaxlab.analytic.mixtures import GaussianMixture, MixtureFit, gmm_em, gmm_log_prob
+from jaxlab.analytic.prototypes import calibrate_prototypes, prototype_logits
+from jaxlab.analytic.random_features import RandomFeatures, random_features, random_features_init
+from jaxlab.analytic.statistics import (
+    ClassStats,
+    class_means,
+    class_stats_forget,
+    class_stats_init,
+    class_stats_means,
+    class_stats_merge,
+    class_stats_update,
+    class_stats_variance,
+    within_scatter,
+)
+
+__all__ = [
+    "ClassStats",
+    "GaussianMixture",
+    "GramState",
+    "Head",
+    "MixtureFit",
+    "RLSState",
+    "RandomFeatures",
+    "calibrate_prototypes",
+    "class_balanced_ridge",
+    "class_means",
+    "class_stats_forget",
+    "class_stats_init",
+    "class_stats_means",
+    "class_stats_merge",
+    "class_stats_update",
+    "class_stats_variance",
+    "gmm_em",
+    "gmm_log_prob",
+    "gram_forget",
+    "gram_from_class_stats",
+    "gram_init",
+    "gram_merge",
+    "gram_solve",
+    "gram_update",
+    "head_logits",
+    "ks_precision",
+    "lda",
+    "logistic_regression",
+    "mahalanobis",
+    "naive_bayes",
+    "nearest_mean",
+    "prototype_logits",
+    "random_features",
+    "random_features_init",
+    "ridge_solve",
+    "rls_init",
+    "rls_update",
+    "within_scatter",
+]
