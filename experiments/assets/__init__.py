@@ -1,0 +1,1 @@
+"""What several experiments train or build once: a module for each kind."""
