@@ -17,10 +17,9 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.assets.classifiers import penultimate, train_classifier
-from experiments.networks import mlp
+from experiments.assets.classifiers import frozen_features
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
-from experiments.streams import Padded, class_stream, client_rows
+from experiments.streams import Padded, Rows, class_stream, client_rows, gather, head_distance
 from experiments.training import fit
 from jaxlab import analytic, continual, metrics, trees
 from jaxlab.continual import Learner
@@ -68,18 +67,6 @@ class Config:
 QUICK = {"train_steps": 200, "width": 256, "head_steps": 60}
 
 
-class Rows(NamedTuple):
-    """Padded groups of rows: tasks, test sets or clients."""
-
-    x: Array  # [T, N, D]
-    y: Array  # [T, N]
-    where: Array  # [T, N]
-
-    def flat(self) -> tuple[Array, Array, Array]:
-        """All rows in one group."""
-        return self.x.reshape(-1, self.x.shape[-1]), self.y.reshape(-1), self.where.reshape(-1)
-
-
 class Seed(NamedTuple):
     """What one seed works on."""
 
@@ -97,13 +84,6 @@ MakeLearner = Callable[[Config, Seed, int], Learner]
 def _test_accuracy(logits: Array, tests: Rows) -> Array:
     _, y, where = tests.flat()
     return metrics.accuracy(logits, y, where=where)
-
-
-def _relative_distance(head: PyTree, reference: PyTree) -> Array:
-    """Of two heads' parameters, in the Euclidean norm."""
-    finite = lambda tree: jax.tree.map(lambda leaf: jnp.nan_to_num(leaf, neginf=0.0), tree)  # noqa: E731
-    difference = optax.tree.sub(finite(head), finite(reference))
-    return optax.tree.norm(difference) / optax.tree.norm(finite(reference))
 
 
 def learner_row(make: MakeLearner, config: Config, num_classes: int, seed: Seed) -> Measurement:
@@ -126,17 +106,12 @@ def learner_row(make: MakeLearner, config: Config, num_classes: int, seed: Seed)
     }
     if learner.merge is not None:
         x, y, where = seed.tasks.flat()
-        joint = _parameters(learner.solve(learner.update(learner.init(seed.key), x, y, where=where)))
+        joint = learner.solve(learner.update(learner.init(seed.key), x, y, where=where))
         measured["distance_from_joint"] = jnp.maximum(
-            *(_relative_distance(_parameters(stream.head), joint) for stream in (disjoint, blurred))
+            head_distance(disjoint.head, joint), head_distance(blurred.head, joint)
         )
     seen_accuracy = jnp.cumsum(disjoint.accuracy * sizes, axis=1) / jnp.cumsum(sizes)
     return measured, {"seen_accuracy": jnp.diagonal(seen_accuracy)}
-
-
-def _parameters(head: PyTree) -> PyTree:
-    """What was learned: the random expansion is the same in both, and would hide a difference."""
-    return head.head if isinstance(head, continual.AnalyticHead) else head
 
 
 def make_nmc(config: Config, seed: Seed, num_classes: int, *, metric: str = "euclidean") -> Learner:
@@ -248,7 +223,7 @@ def federated_prototypes(config: Config, num_classes: int, seed: Seed) -> dict[s
     head, central = learner.solve(merged), learner.solve(update(*seed.tasks.flat()))
     return {
         "final_accuracy": _test_accuracy(learner.predict(head, x_test), seed.tests),
-        "distance_from_joint": _relative_distance(head, central),
+        "distance_from_joint": head_distance(head, central),
         "numbers_sent": jnp.float32(metrics.communication_floats((merged.count, merged.sum))),
     }
 
@@ -270,8 +245,8 @@ def _learner(make: MakeLearner, **options: Any) -> Callable[..., Measurement]:
     return functools.partial(learner_row, functools.partial(make, **options))
 
 
-# Large systems of equations and inner optimisers run one seed after the other: in step they would wait for each other.
-ONE_BY_ONE = ("fetril", "g_acil", "g_acil_plain", "g_acil_recursive", "g_acil_balanced", "gkeal")
+# Systems of equations and inner optimisers run one seed after the other: in step they would wait for each other.
+IN_STEP = ("finetune", "nmc", "nmc_cosine", "federated_prototypes", "federated_heads", "naive_bayes", "joint")
 
 METHODS = (
     Method("finetune", None, _learner(make_finetune), note="sequential softmax head: lower bound"),
@@ -332,22 +307,6 @@ CLAIMS = (
 )
 
 
-def _features(config: Config, run: Run, data: Dataset, train_rows: Array) -> Array:
-    """Frozen features [S, N, D] of all rows: of a network that learned the base classes, or the user's own."""
-    if data.kind == "features":
-        return jnp.broadcast_to(jnp.asarray(data.x, jnp.float32), (run.seeds, *data.x.shape))
-    x = jnp.asarray(data.x, jnp.float32).reshape(len(data.x), -1)
-    y, num_base = jnp.asarray(data.y), _num_base(config, data)
-    run.progress(f"training the base network on {num_base} classes")
-    network = mlp((x.shape[1], config.hidden, data.num_classes))
-    train = functools.partial(
-        train_classifier, network, x, y, num_classes=data.num_classes, num_steps=config.train_steps
-    )
-    base = jnp.arange(data.num_classes) < num_base
-    params = jax.vmap(lambda key, where: train(key, class_where=base, where=where))(run.seed_keys(), train_rows)
-    return jax.lax.map(lambda one: penultimate(network, one, x), params)
-
-
 def _num_base(config: Config, data: Dataset) -> int:
     return math.ceil(config.base_share * data.num_classes)
 
@@ -368,12 +327,23 @@ def prepare(config: Config, run: Run, data: Dataset) -> Seed:
     clients = client_rows(
         data.y, stream.train_rows, clients=config.clients, share=config.client_share, multiple=multiple
     )
-    features = _features(config, run, data, jnp.asarray(stream.train_rows))
+    num_base = _num_base(config, data)
+    if data.kind == "images":
+        run.progress(f"training the base network on {num_base} classes")
+    features = frozen_features(
+        data.x,
+        data.y,
+        run.seed_keys(),
+        stream.train_rows,
+        kind=data.kind,
+        num_base=num_base,
+        hidden=config.hidden,
+        num_steps=config.train_steps,
+    )
     labels = jnp.asarray(data.y)
 
     def rows(padded: Padded) -> Rows:
-        x = jax.vmap(lambda one, index: one[index])(features, padded.index)
-        return run.shard(Rows(x, labels[padded.index], jnp.asarray(padded.where)), axis=2)
+        return run.shard(gather(features, labels, padded), axis=2)
 
     return Seed(run.seed_keys(), rows(stream.tasks), rows(stream.blurred), rows(stream.tests), rows(clients))
 
@@ -384,7 +354,7 @@ def run(config: Config, run: Run) -> None:
     seeds = prepare(config, run, data)
 
     def measure(method: Method) -> Measured:
-        mode = "map" if method.name in ONE_BY_ONE else "vmap"
+        mode = "vmap" if method.name in IN_STEP else "map"
         return over_seeds(functools.partial(method.fn, config, data.num_classes), seeds, mode=mode)
 
     run.rows(METHODS, measure)

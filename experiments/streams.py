@@ -1,16 +1,30 @@
 """Streams of classes: which rows come in which task or client, padded to one length, for many seeds at once.
 
-Built on the host with numpy: the sizes are the same for every seed, so the seeds stack and one program serves all.
+Chosen on the host with numpy: the sizes are the same for every seed, so the seeds stack and one program serves all.
 """
 
 import itertools
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from experiments.errors import UserError
+from jaxlab import continual
+from jaxlab.typing import Array, PyTree
 
-__all__ = ["ClassStream", "Padded", "class_stream", "client_rows", "stratified_split"]
+__all__ = [
+    "ClassStream",
+    "Padded",
+    "Rows",
+    "class_stream",
+    "client_rows",
+    "gather",
+    "head_distance",
+    "stratified_split",
+]
 
 
 class Padded(NamedTuple):
@@ -18,6 +32,18 @@ class Padded(NamedTuple):
 
     index: np.ndarray
     where: np.ndarray
+
+
+class Rows(NamedTuple):
+    """Padded groups of rows of one seed: tasks, test sets or clients."""
+
+    x: Array  # [T, N, D]
+    y: Array  # [T, N]
+    where: Array  # [T, N]
+
+    def flat(self) -> tuple[Array, Array, Array]:
+        """All rows as one group."""
+        return self.x.reshape(-1, self.x.shape[-1]), self.y.reshape(-1), self.where.reshape(-1)
 
 
 class ClassStream(NamedTuple):
@@ -121,3 +147,23 @@ def _pad(parts: list[list[np.ndarray]], multiple: int) -> Padded:
             index[seed, group, : len(rows)] = rows
             where[seed, group, : len(rows)] = True
     return Padded(index, where)
+
+
+def gather(features: Array, labels: Array, padded: Padded) -> Rows:
+    """The rows themselves, [S, T, N, ...], from features [S, N, D] and labels [N]."""
+    x = jax.vmap(lambda one, index: one[index])(features, padded.index)
+    return Rows(x, labels[padded.index], jnp.asarray(padded.where))
+
+
+def head_distance(head: PyTree, reference: PyTree) -> Array:
+    """Relative Euclidean distance of what two heads have learned; -inf (an unseen class) counts as zero."""
+    learned = [
+        # The random expansion is the same in both, and would hide a difference.
+        [
+            jnp.nan_to_num(leaf, neginf=0.0)
+            for leaf in jax.tree.leaves(one.head if isinstance(one, continual.AnalyticHead) else one)
+            if jnp.issubdtype(leaf.dtype, jnp.floating)
+        ]
+        for one in (head, reference)
+    ]
+    return optax.tree.norm(optax.tree.sub(*learned)) / optax.tree.norm(learned[1])

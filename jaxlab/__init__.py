@@ -5,6 +5,8 @@ Every namespace below is loaded when it is first used, so ``import jaxlab`` cost
 - ``analytic``: statistics that add, and the classifiers that are read off them
 - ``continual``: learners over a stream of tasks
 - ``losses``, ``kernels``, ``metrics``: the arithmetic
+- ``diffusion``: noising processes, one sampler and its steps, training targets, likelihood, particles
+- ``guidance``: guidance rules as transformations of the direction cond - uncond
 - ``optim``: inner loops and attacks
 - ``detect``, ``zeroshot``: out-of-distribution scores, rules on fixed embeddings
 - ``numerics``, ``trees``: stable operations, pytree algebra
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from jaxlab import continual as continual
     from jaxlab import deploy as deploy
     from jaxlab import detect as detect
+    from jaxlab import diffusion as diffusion
+    from jaxlab import guidance as guidance
     from jaxlab import kernels as kernels
     from jaxlab import losses as losses
     from jaxlab import metrics as metrics
@@ -36,6 +40,8 @@ __all__ = [
     "continual",
     "deploy",
     "detect",
+    "diffusion",
+    "guidance",
     "kernels",
     "losses",
     "metrics",

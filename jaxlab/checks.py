@@ -4,6 +4,8 @@ Only what is known without values is checked (shapes, dtypes, static Python numb
 ``jit``. A traced value passes ``positive`` and ``in_range`` unseen: what depends on values has a documented result.
 """
 
+import numbers
+import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -26,6 +28,7 @@ __all__ = [
     "rank",
     "same_fields",
     "same_shape",
+    "size",
 ]
 
 
@@ -40,7 +43,7 @@ def _is_key(value: Any) -> bool:
 
 
 def _static(value: Any) -> bool:
-    return isinstance(value, (bool, int, float))
+    return isinstance(value, numbers.Real)  # Python's and numpy's numbers, no arrays
 
 
 def _as_array(value: ArrayLike, name: str) -> Array:
@@ -69,11 +72,14 @@ def floating(value: ArrayLike, name: str) -> Array:
 
 
 def integer(value: ArrayLike, name: str) -> Array:
-    """The array, if it holds integers (booleans and floats are refused)."""
+    """The array, if it holds integers (booleans and floats are refused), at least 32 bits wide.
+
+    Narrow integers are widened: int8 labels compared with 200 classes would wrap around.
+    """
     array = _as_array(value, name)
     if not jnp.issubdtype(array.dtype, jnp.integer):
         raise TypeError(f"{name} must hold integers, got {_describe(array)}")
-    return array
+    return array.astype(jnp.promote_types(array.dtype, jnp.int32))
 
 
 def mask(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | None:
@@ -100,6 +106,17 @@ def batch_match(a: Array, name_a: str, b: Array, name_b: str, *, axes: int = 1) 
         raise ValueError(
             f"{name_a} and {name_b} must agree in their first {axes} axes, got {_describe(a)} and {_describe(b)}"
         )
+
+
+def size(value: Any, name: str, low: int = 1) -> int:
+    """The static integer, if it is at least ``low``: a number of classes, features, steps, ..."""
+    try:
+        number = operator.index(value)
+    except TypeError as error:
+        raise TypeError(f"{name} must be a static integer, got {_describe(value)}") from error
+    if isinstance(value, bool) or number < low:
+        raise ValueError(f"{name} must be an integer of at least {low}, got {value!r}")
+    return number
 
 
 def divisible(value: int, name: str, by: int) -> int:

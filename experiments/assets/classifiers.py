@@ -14,12 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.networks import Network
+from experiments.networks import Network, mlp
 from experiments.training import fit
 from jaxlab import checks, losses
 from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["episodic_encoder", "penultimate", "train_classifier"]
+__all__ = ["episodic_encoder", "frozen_features", "penultimate", "train_classifier"]
 
 
 @functools.partial(jax.jit, static_argnames=("network", "num_classes", "num_steps", "batch_size", "learning_rate"))
@@ -92,6 +92,45 @@ def penultimate(network: Network, params: PyTree, x: ArrayLike, *, block: int = 
     """
     frozen = jax.lax.stop_gradient(params)
     return jax.lax.map(lambda row: network.features(frozen, row[None])[0], jnp.asarray(x), batch_size=block)
+
+
+def frozen_features(
+    x: ArrayLike,
+    y: ArrayLike,
+    keys: Array,
+    train_rows: ArrayLike,
+    *,
+    kind: str,
+    num_base: int,
+    hidden: int,
+    num_steps: int,
+) -> Array:
+    """Features of all rows for every seed: of a one-layer network that learned the base classes, or x itself.
+
+    Args:
+      x: float [N, ...].
+      y: int [N], 0 to C - 1.
+      keys: typed keys [S].
+      train_rows: bool [S, N], the rows each network may learn from.
+      kind: "images" trains networks; "features" are features already, and stay as they are.
+      num_base: classes 0 to num_base - 1 are learned.
+      hidden: width of the features.
+      num_steps: steps of training.
+    Returns:
+      float32 [S, N, hidden], or [S, N, D] for kind="features".
+    """
+    x, y = jnp.asarray(x, jnp.float32), jnp.asarray(y)
+    x = x.reshape(x.shape[0], -1)
+    if kind == "features":
+        return jnp.broadcast_to(x, (keys.shape[0], *x.shape))
+    num_classes = int(y.max()) + 1
+    network = mlp((x.shape[1], hidden, num_classes))
+    base = jnp.arange(num_classes) < num_base
+    train = functools.partial(
+        train_classifier, network, x, y, num_classes=num_classes, num_steps=num_steps, class_where=base
+    )
+    params = jax.vmap(lambda key, where: train(key, where=where))(keys, jnp.asarray(train_rows))
+    return jax.lax.map(lambda one: penultimate(network, one, x), params)
 
 
 @functools.partial(

@@ -77,8 +77,8 @@ def gram_init(dim: int, out: int, *, accumulate: str = "plain", dtype: DTypeLike
     Reference: Zhuang et al., "G-ACIL: Analytic Learning for Exemplar-Free Generalized Class Incremental Learning"
     (2024) in its Gram form. Checked: the same estimator as the authors' recursion.
     """
-    checks.at_least(dim, "dim", 1)
-    checks.at_least(out, "out", 1)
+    checks.size(dim, "dim")
+    checks.size(out, "out")
     checks.one_of(accumulate, "accumulate", ("plain", "compensated"))
     dtype = state_dtype(dtype)
     zeros = lambda columns: jnp.zeros((dim, columns), dtype)  # noqa: E731 - a buffer each, so that a state can be donated
@@ -151,7 +151,9 @@ def gram_update(
         weights = checks.floating(weights, "weights")
         if weights.shape != x.shape[:1]:
             raise ValueError(f"weights must have shape [{x.shape[0]}], got {list(weights.shape)}")
-        root = jnp.sqrt(jnp.where(mask, weights.astype(x.dtype), 0.0))[:, None]
+        weights = jnp.where(mask, weights.astype(x.dtype), 0.0)
+        positive = weights != 0  # the gradient of the root at 0 is infinite: keep it out
+        root = jnp.where(positive, jnp.sqrt(jnp.where(positive, weights, 1.0)), 0.0)[:, None]
         x, targets = x * root, targets * root
     count = state.count + jnp.sum(mask, dtype=jnp.int32)
     if state.gram_low is not None and state.cross_low is not None:
@@ -275,7 +277,7 @@ def ridge_solve(gram: ArrayLike, cross: ArrayLike, *, ridge: ArrayLike, prior: A
 
 
 def gram_solve(
-    state: GramState, *, ridge: ArrayLike = 0.1, prior: ArrayLike | None = None, num_refinements: int = 4
+    state: GramState, *, ridge: ArrayLike = 0.1, prior: ArrayLike | None = None, num_refinements: int = 8
 ) -> Array:
     r"""Ridge regression of the stream so far.
 
@@ -285,8 +287,8 @@ def gram_solve(
       state: normal equations; a class that has not appeared is a zero column, which is exact.
       ridge: gamma > 0 (absolute); a float or a scalar array.
       prior: float [D, K], W_0; None is zero.
-      num_refinements: steps of iterative refinement against the two-word matrix, for compensated states only; each
-        contracts the error about a hundredfold at condition 1e7.
+      num_refinements: steps of iterative refinement against the two-word matrix, for compensated states only. A step
+        contracts the error a hundredfold at condition 1e6 and about fivefold at 1e7; beyond 1e8 it no longer does.
     Returns:
       [D, K] in the dtype of the state; NaN where the factorisation breaks down (ridge far below rounding of X'X).
     Raises:
@@ -373,8 +375,8 @@ def rls_init(dim: int, out: int, *, ridge: float = 0.1, dtype: DTypeLike | None 
 
     Reference: as ``gram_init``. Checked against the authors' code.
     """
-    checks.at_least(dim, "dim", 1)
-    checks.at_least(out, "out", 1)
+    checks.size(dim, "dim")
+    checks.size(out, "out")
     checks.positive(ridge, "ridge")
     dtype = state_dtype(dtype)
     return RLSState(jnp.eye(dim, dtype=dtype) / jnp.asarray(ridge, dtype), jnp.zeros((dim, out), dtype))

@@ -134,6 +134,7 @@ def ks_precision(scatter: ArrayLike, count: ArrayLike) -> Array:
     the pseudo-inverse of the same full-rank matrix. Checked against the authors' code.
     """
     scatter = checks.rank(checks.floating(scatter, "scatter"), "scatter", 2, layout="[D, D]")
+    scatter = scatter.astype(accumulation_dtype(scatter))
     dim = scatter.shape[0]
     trace = jnp.trace(scatter)
     rows = jnp.maximum(jnp.asarray(count), 2) - 1

@@ -117,7 +117,7 @@ def gmm_em(
     init = checks.rank(checks.floating(init, "init"), "init", 2, layout="[N, K]")
     checks.batch_match(x, "x", init, "init")
     checks.one_of(covariance, "covariance", ("full", "tied", "diag"))
-    checks.at_least(num_iters, "num_iters", 1)
+    checks.size(num_iters, "num_iters")
     checks.at_least(ridge, "ridge", 0.0)
     mask = checks.mask(where, "where", x.shape[:1])
     mask = jnp.ones(x.shape[0], bool) if mask is None else mask

@@ -102,9 +102,8 @@ def calibrate_prototypes(
     checks.in_range(shift, "shift", 0.0, 1.0)
     mask = checks.mask(where, "where", base.shape[:1])
     dtype = accumulation_dtype(new, base)
-    means, anchors = normalize(new.astype(dtype)), normalize(base.astype(dtype))
-    if mask is not None:
-        anchors = jnp.where(mask[:, None], anchors, 0.0)
+    base = base.astype(dtype) if mask is None else jnp.where(mask[:, None], base.astype(dtype), 0.0)
+    means, anchors = normalize(new.astype(dtype)), normalize(base)
     with jax.default_matmul_precision("highest"):
         attention = jax.nn.softmax(temperature * (means @ anchors.T), axis=-1, where=mask)
         mixture = normalize(attention @ anchors)

@@ -53,8 +53,8 @@ def random_features_init(
     Reference: Zhuang et al., "G-ACIL: Analytic Learning for Exemplar-Free Generalized Class Incremental Learning"
     (2024): the buffer of the repository, and its Gaussian-kernel variant (GKEAL). Checked against the authors' code.
     """
-    checks.at_least(dim, "dim", 1)
-    checks.at_least(width, "width", 1)
+    checks.size(dim, "dim")
+    checks.size(width, "width")
     checks.one_of(kind, "kind", ("relu", "gaussian"))
     if kind == "relu":
         if centers is not None:

@@ -5,7 +5,9 @@ integers, summed over a block, stays below 2^24, so float32 computes it exactly,
 multiplies bfloat16. Exact pieces are added as two-float numbers; what is left over is small enough for plain float32.
 """
 
+import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ Words = tuple[Array, Array]  # a number as the sum of a leading and a low float3
 
 ROWS_PER_SUM = 1024  # 7 bits a factor leave 10 for the sum
 COLUMNS_PER_SUM = 512  # likewise, and one spare
+FINE_BITS = 5  # of the second slice: sums of random sign leave room for so many
 
 
 def _bits(rows: int) -> int:
@@ -41,8 +44,9 @@ def compensated_products(half_gram: Words, cross: Words, x: Array, y: Array) -> 
     """Adds a chunk to H (with H + H' = X'X) and to X'Y, both kept as two words.
 
     With x = c + r + t, c and r on grids: X'X = H + H' for H = c'c / 2 + (c + r / 2)' r + (c + r + t / 2)' t. The first
-    two terms are exact; the third is 2^-11 of the first, and plain float32 is enough there. It is added, not dropped:
-    fixed-point bits alone are too few for columns with one large entry.
+    term is exact; so is the second, 2^-8 of it, unless remainders of one sign meet entries that are all large; the
+    third is 2^-14 of the first, and plain float32 is enough there. It is added, not dropped: fixed-point bits alone are
+    too few for columns with one large entry.
     """
     rows = x.shape[0]
     if rows > ROWS_PER_SUM:
@@ -53,68 +57,75 @@ def compensated_products(half_gram: Words, cross: Words, x: Array, y: Array) -> 
         return jax.lax.scan(body, (half_gram, cross), tuple(chunks))[0]
 
     bits = _bits(rows)
-    fine_bits = max(1, (24 - math.ceil(math.log2(max(rows, 2))) - bits - 2) // 2)
     x_grid, x_scale = round_to_grid(x, bits=bits, axis=0)
     y_grid, y_scale = round_to_grid(y, bits=bits, axis=0)
     x_coarse, y_rest = x_grid * x_scale, y - y_grid * y_scale
     x_rest = x - x_coarse
-    fine_scale = x_scale * 0.5 ** (fine_bits + 1)
+    fine_scale = x_scale * 0.5 ** (FINE_BITS + 1)
     x_fine = jnp.round(x_rest / fine_scale) * fine_scale
     x_tail = x_rest - x_fine
     with jax.default_matmul_precision("highest"):
         half_gram = _add_term(half_gram, _integer_product(x_grid.T, x_grid) * (0.5 * x_scale) * x_scale.T)
-        fine = (x_coarse + 0.5 * x_fine).T @ x_fine
-        half_gram = half_gram[0], half_gram[1] + (fine + (x_coarse + x_fine + 0.5 * x_tail).T @ x_tail)
+        half_gram = _add_term(half_gram, (x_coarse + 0.5 * x_fine).T @ x_fine)
+        half_gram = half_gram[0], half_gram[1] + (x_coarse + x_fine + 0.5 * x_tail).T @ x_tail
         cross = _add_term(cross, _integer_product(x_grid.T, y_grid) * x_scale.T * y_scale)
         cross = cross[0], cross[1] + (x_coarse.T @ y_rest + x_rest.T @ y)
     return half_gram, cross
 
 
-def _slices(x: Array, count: int, *, axis: int) -> tuple[list[tuple[Array, Array]], Array]:
-    """``count`` slices (integers, scale) of x and the rest."""
-    pieces = []
-    for _ in range(count):
-        grid, scale = round_to_grid(x, bits=_bits(COLUMNS_PER_SUM), axis=axis)
-        pieces.append((grid, scale))
-        x = x - grid * scale
-    return pieces, x
+class _Sliced(NamedTuple):
+    """A two-word matrix cut along its rows into blocks and along its digits into slices (integers, scale), and rest."""
+
+    grids: list[Array]  # three of [blocks, COLUMNS_PER_SUM, D]
+    scales: list[Array]  # three of [blocks, 1, D]
+    rest: Array  # [blocks, COLUMNS_PER_SUM, D]
 
 
-def _two_word_product(matrix: Words, w: Array) -> Words:
+def _slices(x: Array, low: Array | None = None) -> _Sliced:
+    blocks = -(-x.shape[0] // COLUMNS_PER_SUM)
+    padding = ((0, blocks * COLUMNS_PER_SUM - x.shape[0]), (0, 0))
+    rest, grids, scales = jnp.pad(x, padding).reshape(blocks, COLUMNS_PER_SUM, -1), [], []
+    for _ in range(3):
+        grid, scale = round_to_grid(rest, bits=_bits(COLUMNS_PER_SUM), axis=1)
+        grids, scales, rest = [*grids, grid], [*scales, scale], rest - grid * scale
+    if low is not None:
+        rest = rest + jnp.pad(low, padding).reshape(rest.shape)
+    return _Sliced(grids, scales, rest)
+
+
+def _two_word_product(matrix: _Sliced, w: Array) -> Words:
     """Symmetric two-word matrix times a float32 matrix, to about 2^-46 of the largest products."""
-    dim, columns = w.shape
-    blocks = -(-dim // COLUMNS_PER_SUM)
-    padding = ((0, blocks * COLUMNS_PER_SUM - dim), (0, 0))
-    high, low, weight = (jnp.pad(a, padding).reshape(blocks, COLUMNS_PER_SUM, -1) for a in (*matrix, w))
+    columns = w.shape[1]
+    weight = _slices(w)
+    side_by_side = jnp.concatenate(weight.grids, axis=2)
+    whole = sum(grid * scale for grid, scale in zip(weight.grids, weight.scales, strict=True)) + weight.rest
 
-    def add_block(total: Words, block: tuple[Array, Array, Array]) -> tuple[Words, None]:
-        high, low, weight = block  # rows k of the symmetric matrix: they stand for its columns
-        high_slices, high_rest = _slices(high, 3, axis=0)
-        weight_slices, weight_rest = _slices(weight, 3, axis=0)
-        side_by_side = jnp.concatenate([grid for grid, _ in weight_slices], axis=1)
-        for grid, scale in high_slices:
+    def add_block(total: Words, block: tuple[_Sliced, _Sliced, Array, Array]) -> tuple[Words, None]:
+        rows, weight, side_by_side, whole = block  # rows of the symmetric matrix stand for its columns
+        for grid, scale in zip(rows.grids, rows.scales, strict=True):
             product = _integer_product(grid.T, side_by_side)
-            for i, (_, weight_scale) in enumerate(weight_slices):
+            for i, weight_scale in enumerate(weight.scales):
                 term = product[:, i * columns : (i + 1) * columns] * scale.T * weight_scale
                 total = _add_term(total, term)
-            total = total[0], total[1] + (grid * scale).T @ weight_rest
-        return (total[0], total[1] + (high_rest + low).T @ weight), None
+            total = total[0], total[1] + (grid * scale).T @ weight.rest
+        return (total[0], total[1] + rows.rest.T @ whole), None
 
-    zero = jnp.zeros((dim, columns), w.dtype)
+    zero = jnp.zeros((matrix.rest.shape[2], columns), w.dtype)
     with jax.default_matmul_precision("highest"):
-        return jax.lax.scan(add_block, (zero, zero), (high, low, weight))[0]
+        return jax.lax.scan(add_block, (zero, zero), (matrix, weight, side_by_side, whole))[0]
 
 
 def refined_solve(half_gram: Words, cross: Words, *, ridge: Array, prior: Array | None, num_refinements: int) -> Array:
     """(H + H' + ridge I)^-1 (Q + ridge prior): a float32 Cholesky factor, refined against the two-word matrix."""
     high, low = half_gram
-    # The leading word is exactly symmetric (integer products are), so H + H' doubles it without rounding.
-    gram = two_sum(2.0 * high, low + low.T)
+    total, error = two_sum(high, high.T)
+    gram = two_sum(total, error + (low + low.T))
     factor = jnp.linalg.cholesky(gram[0] + ridge * jnp.eye(high.shape[0], dtype=high.dtype))
+    sliced = _slices(*gram)
     pulled = jnp.zeros_like(cross[0]) if prior is None else prior
 
     def refine(_: int, w: Array) -> Array:
-        product = _two_word_product(gram, w)
+        product = _two_word_product(sliced, w)
         residual, error = two_sum(cross[0], -product[0])
         residual = residual + (error + cross[1] - product[1] + ridge * (pulled - w))
         with jax.default_matmul_precision("highest"):

@@ -73,8 +73,8 @@ def class_stats_init(
 
     Reference: standard sufficient statistics; raw moments about a fixed point.
     """
-    checks.at_least(num_classes, "num_classes", 1)
-    checks.at_least(dim, "dim", 1)
+    checks.size(num_classes, "num_classes")
+    checks.size(dim, "dim")
     kinds = (second,) if isinstance(second, str) else tuple(second)
     for kind in kinds:
         checks.one_of(kind, "second", KINDS)
@@ -334,7 +334,7 @@ def class_means(
     features = checks.rank(checks.floating(features, "features"), "features", 2, layout="[N, D]")
     labels = checks.rank(labels, "labels", (1, 2), layout="[N] (int) or [N, C] (float)")
     checks.batch_match(features, "features", labels, "labels")
-    checks.at_least(num_classes, "num_classes", 1)
+    checks.size(num_classes, "num_classes")
     mask = checks.mask(where, "where", labels.shape[:1])
     rows = features.astype(accumulation_dtype(features))
     if mask is not None:

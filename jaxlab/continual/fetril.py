@@ -19,6 +19,7 @@ from jaxlab.analytic import (
 from jaxlab.continual.stream import Learner
 from jaxlab.losses import squared_hinge_ovr
 from jaxlab.numerics import normalize
+from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.optim import minimize
 from jaxlab.typing import Array, ArrayLike
 
@@ -149,7 +150,7 @@ def fetril(
     checks.one_of(similarity, "similarity", ("cosine", "euclidean"))
     checks.positive(cost, "cost")
     checks.positive(weight_decay, "weight_decay")
-    checks.at_least(num_iters, "num_iters", 1)
+    checks.size(num_iters, "num_iters")
 
     def extend(x: Array) -> Array:
         return jnp.concatenate([normalize(x) if classifier == "svm" else x, jnp.ones_like(x[..., :1])], axis=-1)
@@ -201,13 +202,18 @@ def fetril(
 
     def init(key: Array) -> FetrilState:
         del key
-        head = Head(jnp.zeros((dim, num_classes)), jnp.full(num_classes, -jnp.inf))
+        head = Head(jnp.zeros((dim, num_classes)), jnp.full(num_classes, -jnp.inf, jnp.float32))
         return FetrilState(class_stats_init(num_classes, dim), head)
+
+    def predict(head: Head, x: Array) -> Array:
+        x = checks.floating(x, "x")
+        x = x.astype(accumulation_dtype(x))
+        return head_logits(head, normalize(x) if classifier == "svm" else x)
 
     jax.eval_shape(init, jax.random.key(0))
     return Learner(
         init=init,
         update=update,
         solve=lambda state: state.head,
-        predict=lambda head, x: head_logits(head, normalize(x) if classifier == "svm" else x),
+        predict=predict,
     )

@@ -25,7 +25,7 @@ def solve_spd(matrix: ArrayLike, rhs: ArrayLike, *, ridge: ArrayLike = 0.0) -> A
 
     Args:
       matrix: float [..., D, D], symmetric positive definite after the ridge is added.
-      rhs: float [..., D, K] (or [D] for one right-hand side).
+      rhs: float [..., D, K] with the same leading axes (or [D] for one matrix and one right-hand side).
       ridge: added to the diagonal, >= 0; a float or an array [...].
     Returns:
       The solution in float32 or wider, shaped like rhs; NaN where A + ridge I is not positive definite.
@@ -43,8 +43,12 @@ def solve_spd(matrix: ArrayLike, rhs: ArrayLike, *, ridge: ArrayLike = 0.0) -> A
     checks.at_least(ridge, "ridge", 0.0)
     vector = rhs.ndim == 1
     columns = rhs[:, None] if vector else rhs
-    if columns.shape[-2] != matrix.shape[-1]:
-        raise ValueError(f"rhs must have {matrix.shape[-1]} rows as matrix does, got {list(rhs.shape)}")
+    batch = matrix.shape[:-2]
+    if columns.ndim < 2 or columns.shape[-2] != matrix.shape[-1] or columns.shape[:-2] != batch:
+        wanted = [*batch, matrix.shape[-1], "K"]
+        raise ValueError(f"rhs must have shape {wanted} to match matrix, got {list(rhs.shape)}")
+    if jnp.shape(ridge) not in ((), batch):
+        raise ValueError(f"ridge must be a number or have shape {list(batch)}, got {list(jnp.shape(ridge))}")
     dtype = jnp.promote_types(matrix.dtype, columns.dtype)
     eye = jnp.eye(matrix.shape[-1], dtype=dtype)
     shifted = matrix + jnp.asarray(ridge, dtype)[..., None, None] * eye

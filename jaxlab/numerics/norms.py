@@ -19,7 +19,8 @@ def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:
 
     .. math:: x / \max(\|x\|_2, \varepsilon)
 
-    Vectors are first scaled by their largest entry, so entries of 1e30 or 1e-30 neither overflow nor vanish.
+    Vectors are first scaled by a power of two near their largest entry, so entries of 1e30 or 1e-30 neither overflow
+    nor vanish.
 
     Args:
       x: float [..., D] along ``axis``.
@@ -38,12 +39,14 @@ def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:
     x = checks.floating(x, "x")
     wide = x.astype(accumulation_dtype(x))
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True, initial=0.0))
-    # A vector is "zero" by its length, which lies between largest and sqrt(D) * largest: scale first, then decide.
-    scaled = wide / jnp.where(largest > 0, largest, 1.0)
+    _, exponent = jnp.frexp(largest)
+    limit = jnp.finfo(wide.dtype).maxexp - 2  # beyond it the scale or its inverse would be denormal, which is flushed
+    scale = jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent, -limit, limit))
+    scaled = wide / scale
     squares = jnp.sum(scaled**2, axis=axis, keepdims=True)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     # Compared so that a NaN is not taken for a zero vector.
-    vanishing = (squares == 0) | (length * largest <= eps)
+    vanishing = (squares == 0) | (length * scale <= eps)
     return jnp.where(vanishing, 0.0, scaled / length).astype(x.dtype)
 
 
@@ -109,7 +112,7 @@ def segment_mean(
     if x.ndim < 1:
         raise ValueError("x must have shape [N, ...], got a scalar")
     checks.batch_match(x, "x", ids, "segment_ids")
-    checks.at_least(num_segments, "num_segments", 1)
+    checks.size(num_segments, "num_segments")
     mask = checks.mask(where, "where", ids.shape)
     valid = (ids >= 0) & (ids < num_segments)
     valid = valid if mask is None else valid & mask

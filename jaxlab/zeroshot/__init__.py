@@ -1,5 +1,5 @@
 """Rules on fixed embeddings: classifiers from texts, prompts and a few examples."""
 
-from jaxlab.zeroshot.ensembles import ensemble_logits
+from jaxlab.zeroshot.ensembles import ensemble_logits, gda_new_class_classifier
 
-__all__ = ["ensemble_logits"]
+__all__ = ["ensemble_logits", "gda_new_class_classifier"]

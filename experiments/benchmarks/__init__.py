@@ -1,0 +1,1 @@
+"""Primitives raced against what a user would otherwise pick: ``python -m experiments.benchmarks`` lists the races."""

@@ -1,0 +1,116 @@
+"""``python -m experiments.benchmarks`` lists the races, ``python -m experiments.benchmarks NAME`` runs one."""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import os
+import pathlib
+import pkgutil
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Annotated, Any
+
+from experiments import benchmarks
+from experiments.errors import UserError, missing_package
+
+__all__ = ["main", "names"]
+
+
+def names() -> dict[str, str]:
+    """The modules that define ``Config`` and ``run``, with their questions; nothing is imported for that."""
+    found = {}
+    for module in pkgutil.iter_modules(benchmarks.__path__):
+        path = pathlib.Path(benchmarks.__path__[0]) / f"{module.name}.py"
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        defined = {node.name for node in tree.body if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
+        if {"Config", "run"} <= defined:
+            found[module.name] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; the exit code is 0, or 2 where there is something for the user to change."""
+    known = names()
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m experiments.benchmarks NAME [--json] [--quick] [options]; NAME --help shows them\n")
+        width = max(map(len, known))
+        for name, question in known.items():
+            print(f"  {name:<{width}}  {question}")
+        return 0
+    try:
+        if argv[0] not in known:
+            close = difflib.get_close_matches(argv[0], known, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}."
+            raise UserError(f"There is no benchmark {argv[0]!r}: {hint}")
+        try:
+            return _run(importlib.import_module(f"experiments.benchmarks.{argv[0]}"), argv[0], argv[1:])
+        except ModuleNotFoundError as error:
+            raise missing_package(error) from error
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # the command line's parser has printed what is wrong, or the help
+        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    except KeyboardInterrupt:
+        print("\nInterrupted.", file=sys.stderr)
+        return 130
+
+
+def _run(module: ModuleType, name: str, argv: Sequence[str]) -> int:
+    from experiments.benchmarks import harness
+    from experiments.report import make_console
+
+    common, config = _parse(module, name, argv)
+    facts = {"Machine": harness.machine(), "Versions": harness.versions()}
+    report = module.run(config, lambda text: print(f"... {text}", file=sys.stderr, flush=True))
+    report = report._replace(notes=(*report.notes, *harness.busy(facts["Machine"])))
+    if common.json:
+        lower = {title.lower(): values for title, values in facts.items()}
+        print(harness.as_json(name, config, report, lower | {"quick": common.quick}))
+    else:
+        console = make_console()
+        console.print((module.__doc__ or name).partition("\n")[0], soft_wrap=True)
+        harness.print_report(console, report, facts)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """The options that every benchmark takes."""
+
+    json: bool = False
+    """Print strict JSON instead of tables."""
+    quick: bool = False
+    """A small run, to see that everything works; it judges no target."""
+
+
+def _parse(module: ModuleType, name: str, argv: Sequence[str]) -> tuple[Common, Any]:
+    import tyro
+
+    defaults = module.Config(**module.QUICK) if "--quick" in argv else module.Config()
+    flat = tyro.conf.arg(name="")
+    fields = [("common", Annotated[Common, flat]), ("config", Annotated[module.Config, flat])]
+    kind = dataclasses.make_dataclass("Arguments", fields, frozen=True)
+    try:
+        arguments: Any = tyro.cli(
+            kind,
+            prog=f"python -m experiments.benchmarks {name}",
+            description=module.__doc__,
+            args=list(argv),
+            default=kind(Common(), defaults),
+            config=(tyro.conf.FlagCreatePairsOff,),
+        )
+    except ValueError as error:  # Config checks its own values
+        raise UserError(str(error)) from error
+    return arguments.common, arguments.config
+
+
+if __name__ == "__main__":
+    # What an earlier process compiled must not pass for compiled in no time; jax reads this once, when it starts.
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    streams: Any = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.reconfigure(errors="replace")
+    sys.exit(main(sys.argv[1:]))

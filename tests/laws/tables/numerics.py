@@ -1,0 +1,45 @@
+"""Rows of jaxlab.numerics."""
+
+from jaxlab import numerics
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, positive_definite, uniform
+
+ROWS = {
+    "normalize": Row(numerics.normalize, inputs(x=normal(N, D)), batch=("x",), diff=("x",), bf16=("x",)),
+    "masked_mean": Row(
+        numerics.masked_mean,
+        inputs(x=normal(N), where=mask(N)),
+        batch=("x", "where"),
+        couples=True,
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "masked_mean/axis": Row(
+        numerics.masked_mean,
+        inputs(x=normal(N, D), where=mask(N, D)),
+        static={"axis": -1},
+        batch=("x", "where"),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "segment_mean": Row(
+        numerics.segment_mean,
+        inputs(x=normal(N, D), segment_ids=integers(N, high=C), where=mask(N)),
+        static={"num_segments": C},
+        batch=("x", "segment_ids", "where"),
+        couples=True,
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "solve_spd": Row(
+        numerics.solve_spd,
+        inputs(matrix=positive_definite(D, D), rhs=normal(D, M), ridge=uniform(low=0.5)),
+        diff=("matrix", "rhs"),
+        bf16=("matrix", "rhs"),
+    ),
+    "solve_spd/ridge": Row(
+        numerics.solve_spd,
+        inputs(matrix=positive_definite(N, D, D), rhs=normal(N, D, M), ridge=uniform(N, low=0.5)),
+        batch=("matrix", "rhs", "ridge"),
+        diff=("rhs", "ridge"),
+    ),
+}
