@@ -72,8 +72,13 @@ def forget_one_by_one(learner: Learner, key: Array, state: Any, rows: tuple[Arra
     return jax.lax.scan(step, state, points)[0]
 
 
-def unlearning_row(make: Callable[..., Learner], config: Config, num_classes: int, seed: Seed) -> dict[str, Array]:
-    """The three requests by subtraction, each against refitting on what remains."""
+def unlearning_row(
+    make: Callable[..., Learner], config: Config, num_classes: int, seed: Seed
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The three requests by subtraction, each against refitting on what remains.
+
+    The curves hold, per request, how far a model is that ignores it, and which share of the refit's rows is read.
+    """
     learner = make(config, num_classes, seed.clients.x.shape[-1])
     assert learner.forget is not None
     x, y, where = seed.clients.flat()
@@ -89,19 +94,19 @@ def unlearning_row(make: Callable[..., Learner], config: Config, num_classes: in
 
     x_test, y_test, where_test = seed.tests.flat()
     retained = where_test & (y_test != seed.forgotten_class)
-    measured = {}
+    measured, ignored = {}, []
     for name in REQUESTS:
         head, refitted = learner.solve(subtracted[name]), learner.solve(fit(where & ~gone[name]))
         measured[f"distance_{name}"] = head_distance(head, refitted)
-        measured[f"ignored_{name}"] = head_distance(learner.solve(everything), refitted)
-        measured[f"rows_read_{name}"] = jnp.sum(gone[name]) / jnp.sum(where & ~gone[name])
+        ignored.append(head_distance(learner.solve(everything), refitted))
         if name == "class":
             logits = learner.predict(head, x_test)
             measured["accuracy_retained"] = metrics.accuracy(logits, y_test, where=retained)
             measured["accuracy_forgotten"] = metrics.accuracy(logits, y_test, where=where_test & ~retained)
             same = jnp.argmax(logits, axis=-1) == jnp.argmax(learner.predict(refitted, x_test), axis=-1)
             measured["agreement"] = jnp.sum(same & where_test) / jnp.sum(where_test)
-    return measured
+    rows_read = [jnp.sum(gone[name]) / jnp.sum(where & ~gone[name]) for name in REQUESTS]
+    return measured, {"ignored": jnp.stack(ignored), "rows_read": jnp.stack(rows_read)}
 
 
 def make_head(config: Config, num_classes: int, dim: int, *, head: Any, second: str) -> Learner:
@@ -199,9 +204,14 @@ def plot(result: Result) -> Figure:
     figure, (ax,) = plots.new_figure(title=f"Forgetting by subtraction on {result.dataset}")
     names = [method.name for method in METHODS if method.name in result.rows["distance_class"]]
     for place, request in enumerate(REQUESTS):
-        for kind, filled in (("distance", True), ("ignored", False)):
+        for filled in (True, False):
             look = plots.style(place)
-            values = [np.mean(result.rows[f"{kind}_{request}"][name]) for name in names]
+            values = [
+                np.mean(result.rows[f"distance_{request}"][name])
+                if filled
+                else np.mean(np.asarray(result.curves["ignored"][name])[:, place])
+                for name in names
+            ]
             ax.plot(
                 np.arange(len(names)) + 0.12 * (place - 1),
                 values,

@@ -101,6 +101,11 @@ BAD = {
         "kind must be one of 'sum', 'mean', got 'max'",
     ),
     "one_of: None": (lambda: checks.one_of(None, "kind", ("sum",)), ValueError, "kind must be one of 'sum', got None"),
+    "size: zero": (lambda: checks.size(0, "width"), ValueError, "width must be an integer of at least 1, got 0"),
+    "size: True": (lambda: checks.size(True, "width"), ValueError, "width must be an integer of at least 1, got True"),
+    "size: a float": (lambda: checks.size(2.5, "width"), TypeError, "width must be a static integer, got float 2.5"),
+    "size: None": (lambda: checks.size(None, "width"), TypeError, "width must be a static integer, got NoneType"),
+    "positive: a numpy number": (lambda: checks.positive(np.float32(-1), "scale"), ValueError, "scale must be > 0"),
     "not_wider: float32 into bfloat16": (
         lambda: checks.not_wider(X, "x", jnp.bfloat16),
         TypeError,
@@ -160,7 +165,7 @@ def test_arrays_come_back_with_their_dtype():
         assert checks.rank(value, "x", 2).shape == (2, 3)
         assert checks.floating(value, "x").dtype == jnp.float32
     assert checks.floating(HALF, "x").dtype == jnp.bfloat16
-    assert checks.integer(np.array([1, 2], np.uint8), "ids").dtype == jnp.uint8
+    assert checks.integer(np.array([1, 2], np.uint8), "ids").dtype == jnp.int32  # 200 classes would wrap in int8
     assert checks.rank(3.0, "x", (0, 1)).shape == ()
     assert checks.rank(X, "x", iter([1, 2])) is X
     np.testing.assert_array_equal(checks.mask([True, False], "where", (2,)), YES)

@@ -355,8 +355,9 @@ def class_balanced_ridge(stats: ClassStats, *, ridge: ArrayLike = 0.1) -> Array:
 def rls_init(dim: int, out: int, *, ridge: float = 0.1, dtype: DTypeLike | None = None) -> RLSState:
     """Recursive ridge regression before the first row: covariance I / ridge, weight zero.
 
-    In float32 the recursion loses the solution when ridge is small (at condition 7e5 its error is 7 where the Gram
-    form's is 0.008): use it with float64 or ridge >= 1, else ``gram_init``.
+    In float32 the published order of evaluation loses the solution when ridge is small; ``rls_update`` evaluates it
+    better, but its rounding still grows with every update and nothing refines it: use it with float64 or ridge >= 1,
+    else ``gram_init``.
 
     Args:
       dim: D >= 1, static.

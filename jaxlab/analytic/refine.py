@@ -5,7 +5,6 @@ integers, summed over a block, stays below 2^24, so float32 computes it exactly,
 multiplies bfloat16. Exact pieces are added as two-float numbers; what is left over is small enough for plain float32.
 """
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -84,7 +83,9 @@ class _Sliced(NamedTuple):
 def _slices(x: Array, low: Array | None = None) -> _Sliced:
     blocks = -(-x.shape[0] // COLUMNS_PER_SUM)
     padding = ((0, blocks * COLUMNS_PER_SUM - x.shape[0]), (0, 0))
-    rest, grids, scales = jnp.pad(x, padding).reshape(blocks, COLUMNS_PER_SUM, -1), [], []
+    grids: list[Array] = []
+    scales: list[Array] = []
+    rest = jnp.pad(x, padding).reshape(blocks, COLUMNS_PER_SUM, -1)
     for _ in range(3):
         grid, scale = round_to_grid(rest, bits=_bits(COLUMNS_PER_SUM), axis=1)
         grids, scales, rest = [*grids, grid], [*scales, scale], rest - grid * scale

@@ -6,13 +6,21 @@
 - ``Step``: ``euler``, ``heun``, ``ddim``, ``dpm_solver_pp``, ``euler_maruyama``, ``reverse_diffusion``, ``ancestral``,
   ``langevin``, ``predictor_corrector``
 - ``denoising_loss``, ``flow_matching``, ``condition_dropout``: training
-- ``log_likelihood``, ``solve_ode``; ``fkc_sample``, ``fkc_log_weight``, ``systematic_resample``, ``ess``
+- ``log_likelihood``, ``bits_per_dim``, ``solve_ode``
+- ``fkc_sample``, ``fkc_log_weight``, ``fkc_anneal_coeffs``, ``systematic_resample``, ``ess``: particles
 """
 
 from jaxlab.diffusion.conversions import KINDS, convert
-from jaxlab.diffusion.likelihood import Likelihood, log_likelihood, solve_ode
+from jaxlab.diffusion.likelihood import Likelihood, bits_per_dim, log_likelihood, solve_ode
 from jaxlab.diffusion.objectives import condition_dropout, denoising_loss, flow_matching
-from jaxlab.diffusion.particles import Particles, ess, fkc_log_weight, fkc_sample, systematic_resample
+from jaxlab.diffusion.particles import (
+    Particles,
+    ess,
+    fkc_anneal_coeffs,
+    fkc_log_weight,
+    fkc_sample,
+    systematic_resample,
+)
 from jaxlab.diffusion.processes import Process, cosine_flow, linear_flow, mean_reverting, ou_ve, sub_vp, ve, vp
 from jaxlab.diffusion.sampling import Sample, inpaint, sample, time_grid
 from jaxlab.diffusion.steps import Moved, Step, ddim, dpm_solver_pp, euler, heun
@@ -27,6 +35,7 @@ __all__ = [
     "Sample",
     "Step",
     "ancestral",
+    "bits_per_dim",
     "condition_dropout",
     "convert",
     "cosine_flow",
@@ -36,6 +45,7 @@ __all__ = [
     "ess",
     "euler",
     "euler_maruyama",
+    "fkc_anneal_coeffs",
     "fkc_log_weight",
     "fkc_sample",
     "flow_matching",

@@ -15,7 +15,7 @@ from jaxlab.diffusion.sampling import check_grid, check_keys
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["Likelihood", "log_likelihood", "solve_ode"]
+__all__ = ["Likelihood", "bits_per_dim", "log_likelihood", "solve_ode"]
 
 METHODS = ("euler", "heun", "rk4", "dopri5")
 CALLS = {"euler": 1, "heun": 2, "rk4": 4}
@@ -149,7 +149,7 @@ def log_likelihood(
       rtol: relative tolerance of "dopri5".
       atol: absolute tolerance of "dopri5".
     Returns:
-      Likelihood; bits per dimension are -log_prob / (D log 2).
+      Likelihood; see ``bits_per_dim``.
     Raises:
       ValueError: ts is not an increasing grid, keys are not [B], or an unknown name.
       TypeError: x or ts is not floating point, or untyped keys.
@@ -198,3 +198,31 @@ def _probes(keys: Array, x: Array, probe: str, dtype: jnp.dtype) -> Array:
     check_keys(keys, x.shape[0])
     draw = jax.random.rademacher if probe == "rademacher" else jax.random.normal
     return jax.vmap(lambda key: draw(key, x.shape[1:], dtype))(keys)
+
+
+def bits_per_dim(log_prob: ArrayLike, *, dim: int, levels_per_unit: float = 1.0) -> Array:
+    r"""Negative log-likelihood in bits per dimension of the data before they were scaled (smaller is better).
+
+    .. math:: -\frac{\log p(x)}{D \log 2} + \log_2 \ell
+
+    Args:
+      log_prob: float [...], in nats, of the scaled data.
+      dim: D >= 1, numbers per sample.
+      levels_per_unit: l > 0, levels of the original per unit of x: 128 for 8 bits scaled to [-1, 1], 256 for 8 bits
+        scaled to [0, 1], 1 for data that are not scaled.
+    Returns:
+      float32 or wider [...].
+    Raises:
+      ValueError: dim < 1, or levels_per_unit <= 0.
+      TypeError: log_prob is not floating point.
+
+    >>> print(bits_per_dim(jnp.array(0.0), dim=3072, levels_per_unit=128))
+    7.0
+
+    Reference: Song et al. (2021), as in ``log_likelihood``; checked.
+    """
+    log_prob = checks.floating(log_prob, "log_prob")
+    checks.at_least(dim, "dim", 1)
+    checks.positive(levels_per_unit, "levels_per_unit")
+    log_prob = log_prob.astype(accumulation_dtype(log_prob))
+    return -log_prob / (dim * math.log(2.0)) + math.log2(levels_per_unit)

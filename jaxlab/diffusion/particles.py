@@ -12,7 +12,7 @@ from jaxlab.diffusion.sampling import check_grid
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["Particles", "ess", "fkc_log_weight", "fkc_sample", "systematic_resample"]
+__all__ = ["Particles", "ess", "fkc_anneal_coeffs", "fkc_log_weight", "fkc_sample", "systematic_resample"]
 
 
 class Particles(NamedTuple):
@@ -133,6 +133,37 @@ def fkc_log_weight(scores: ArrayLike, coeffs: ArrayLike, *, g2: ArrayLike, div_f
     return (total - 1.0) * jnp.asarray(div_f, dtype) + 0.5 * jnp.asarray(g2, dtype) * spread
 
 
+def fkc_anneal_coeffs(beta: ArrayLike, *, a: float = 0.0) -> tuple[Array, Array]:
+    r"""Factors of score and noise for particles that follow a power of a density.
+
+    .. math:: dx = (f - \eta\, g^2 s)\,dt + \zeta g\,dw, \qquad \eta = \beta + (1 - \beta)\,a, \quad
+              \zeta = \sqrt{\frac{\beta + 2 a (1 - \beta)}{\beta}}
+
+    They are one family, :math:`\eta = \beta (1 + \zeta^2) / 2`, and share the weights of ``fkc_log_weight`` with the
+    single coefficient beta: hand zeta to ``fkc_sample`` as ``noise_scale``.
+
+    Args:
+      beta: exponent > 0, the inverse temperature; a float or a float array.
+      a: in [0, 1/2], static: 0 scales the score and leaves the noise, 1/2 has the noise of the tempered density,
+        zeta = 1 / sqrt(beta).
+    Returns:
+      (eta, zeta), float32 or wider, shaped like beta; zeta is NaN where an array holds 0.
+    Raises:
+      ValueError: a outside [0, 1/2], or a static beta <= 0.
+
+    >>> eta, zeta = fkc_anneal_coeffs(4.0, a=0.5)
+    >>> print(eta, zeta)
+    2.5 0.5
+
+    Reference: Skreta et al. (2025), as in ``fkc_log_weight``, recalled; derived again and verified.
+    """
+    checks.positive(beta, "beta")
+    checks.in_range(a, "a", 0.0, 0.5)
+    beta = jnp.asarray(beta)
+    beta = beta.astype(accumulation_dtype(beta))
+    return beta + (1.0 - beta) * a, jnp.sqrt((beta + 2.0 * a * (1.0 - beta)) / beta)
+
+
 def fkc_sample(
     key: Array,
     x: ArrayLike,
@@ -143,12 +174,15 @@ def fkc_sample(
     process: Process,
     ess_threshold: float = 0.5,
     clip: float | None = None,
+    noise_scale: ArrayLike = 1.0,
 ) -> Particles:
     r"""Particles of a product of diffusion densities, weighted and resampled on the way (couples the particles).
 
-    .. math:: p_t \propto \prod_i q_{i,t}^{b_i}, \qquad dx = (f - g^2 S)\,dt + g\,dw, \qquad d\log w = G\,|dt|
+    .. math:: p_t \propto \prod_i q_{i,t}^{b_i}, \qquad
+              dx = \big(f - \tfrac{1 + \zeta^2}2 g^2 S\big)\,dt + \zeta g\,dw, \qquad d\log w = G\,|dt|
 
-    With coeffs (1 - w, w) this is classifier-free guidance whose result really has the density it suggests.
+    Every noise scale zeta >= 0 has the same target and the same weights. With coeffs (1 - w, w) this is classifier-free
+    guidance whose result really has the density it suggests.
 
     Args:
       key: draws the noise and the resampling.
@@ -161,10 +195,13 @@ def fkc_sample(
         the last step, whose weights are returned.
       clip: centres and clips every increment of the log-weights to [-clip, clip], as the released code does with 1: a
         bias that removes most of the correction in low dimensions; None leaves them.
+      noise_scale: zeta >= 0, a float or a scalar array: 1 is the reverse SDE, 0 moves by the flow, others as of
+        ``fkc_anneal_coeffs``.
     Returns:
       Particles: expectations are weighted by softmax(log_weights). One model call per score and step.
     Raises:
-      ValueError: no scores, another number of coeffs, ts is not decreasing, or ess_threshold or clip out of range.
+      ValueError: no scores, another number of coeffs, ts is not decreasing, or ess_threshold, clip or a static
+        noise_scale out of range.
       TypeError: x or ts is not floating point.
 
     >>> from jaxlab import diffusion
@@ -189,6 +226,9 @@ def fkc_sample(
     checks.in_range(ess_threshold, "ess_threshold", 0.0, 1.0)
     if clip is not None:
         checks.positive(clip, "clip")
+    zeta = jnp.asarray(noise_scale, dtype)
+    if zeta.ndim != 0 or (isinstance(noise_scale, (int, float)) and noise_scale < 0):
+        raise ValueError(f"noise_scale must be one number >= 0, got {noise_scale!r}")
     times = check_grid(ts, dtype, order="decreasing")
     count, num_steps = x.shape[0], times.shape[0] - 1
 
@@ -207,8 +247,8 @@ def fkc_sample(
         if clip is not None:
             gain = jnp.clip(gain - jnp.mean(gain), -clip, clip)
         log_weights = log_weights + gain
-        z = z - span * (drift - g**2 * jnp.tensordot(coeffs, scores, axes=1))
-        z = z + g * jnp.sqrt(span) * jax.random.normal(key_noise, z.shape, dtype)
+        z = z - span * (drift - 0.5 * (1.0 + zeta**2) * g**2 * jnp.tensordot(coeffs, scores, axes=1))
+        z = z + zeta * g * jnp.sqrt(span) * jax.random.normal(key_noise, z.shape, dtype)
         effective = ess(log_weights)
         resample = (effective < ess_threshold * count) & (index < num_steps - 1)
         chosen = jnp.where(resample, systematic_resample(key_resample, log_weights), jnp.arange(count))

@@ -9,9 +9,11 @@ from jaxlab.metrics.continual import (
     communication_floats,
     forgetting,
 )
+from jaxlab.metrics.samples import PrecisionRecall, frechet_distance, precision_recall_knn
 from jaxlab.metrics.scaling import time_to_target
 
 __all__ = [
+    "PrecisionRecall",
     "accuracy",
     "auroc",
     "average_accuracy",
@@ -20,7 +22,9 @@ __all__ = [
     "backward_transfer",
     "communication_floats",
     "forgetting",
+    "frechet_distance",
     "harmonic_mean",
+    "precision_recall_knn",
     "time_to_target",
     "tpr_at_fpr",
 ]

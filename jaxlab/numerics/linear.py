@@ -45,8 +45,8 @@ def solve_spd(matrix: ArrayLike, rhs: ArrayLike, *, ridge: ArrayLike = 0.0) -> A
     columns = rhs[:, None] if vector else rhs
     batch = matrix.shape[:-2]
     if columns.ndim < 2 or columns.shape[-2] != matrix.shape[-1] or columns.shape[:-2] != batch:
-        wanted = [*batch, matrix.shape[-1], "K"]
-        raise ValueError(f"rhs must have shape {wanted} to match matrix, got {list(rhs.shape)}")
+        wanted = ", ".join(map(str, [*batch, matrix.shape[-1], "K"]))
+        raise ValueError(f"rhs must have shape [{wanted}] to match matrix, got {list(rhs.shape)}")
     if jnp.shape(ridge) not in ((), batch):
         raise ValueError(f"ridge must be a number or have shape {list(batch)}, got {list(jnp.shape(ridge))}")
     dtype = jnp.promote_types(matrix.dtype, columns.dtype)

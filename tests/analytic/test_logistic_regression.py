@@ -12,7 +12,13 @@ from tests.analytic import formulas
 from tests.analytic.formulas import blobs, close
 
 logits = jax.jit(analytic.head_logits)
-logistic = jax.jit(analytic.logistic_regression, static_argnames="num_iters")
+newton = jax.jit(analytic.logistic_regression, static_argnames="num_iters")
+
+
+def logistic(x, targets, ridge=1.0, where=None, num_iters=20):
+    """Every argument given, so that calls of one shape are one program."""
+    where = np.ones(len(x), bool) if where is None else where
+    return newton(x, targets, ridge=ridge, where=where, num_iters=num_iters)
 
 
 @pytest.mark.parametrize("ridge", [0.1, 1.0, 30.0])
@@ -50,8 +56,8 @@ def test_logistic_regression_of_rows_that_count():
     targets = formulas.one_hot(labels, 3).astype(np.float32)
     where = np.arange(len(x)) % 4 > 0
     dirty = [np.where(where[:, None], a, np.nan) for a in (x, targets)]
-    masked, alone = logistic(*dirty, where=where), logistic(x[where], targets[where])
-    jax.tree.map(lambda a, b: close(a, b, 1e-4), masked, alone)
+    peer = LogisticRegression(C=1.0, tol=1e-10, max_iter=5000).fit(x[where].astype(np.float64), labels[where])
+    close(logistic(*dirty, where=where).weight, peer.coef_.T, 1e-3)
     nothing = logistic(*dirty, where=np.zeros(len(x), bool))
     jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), nothing)
 
@@ -82,7 +88,7 @@ def test_a_step_that_overshoots_is_halved():
         log_probs = jax.nn.log_softmax(logits(head, x))
         return float(-jnp.sum(targets * log_probs) + 0.5 * 1e-2 * jnp.sum(head.weight**2))
 
-    values = [objective(logistic(x, targets, ridge=1e-2, num_iters=n)) for n in (4, 5, 20)]
-    assert values == sorted(values, reverse=True)
+    after = [logistic(x, targets, ridge=1e-2, num_iters=n) for n in (5, 20)]
+    assert objective(after[1]) < objective(after[0]) < 1.3
     peer = LogisticRegression(C=2 / 1e-2, tol=1e-12, max_iter=10_000).fit(x.astype(np.float64), labels)
-    close(jax.nn.softmax(logits(logistic(x, targets, ridge=1e-2), x)), peer.predict_proba(x), 1e-3)
+    close(jax.nn.softmax(logits(after[-1], x)), peer.predict_proba(x), 1e-3)

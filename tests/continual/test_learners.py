@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import special
 
 from jaxlab import analytic
 from jaxlab.continual import (
@@ -44,15 +45,19 @@ LEARNERS = {
 ADDITIVE = [name for name in LEARNERS if name != "recursive"]
 
 
+def compile_once(learner):
+    """The learner with its functions compiled, each for one shape: ``where`` is always given."""
+    update = jax.jit(learner.update)
+
+    def masked(state, x, labels, where=None):
+        return update(state, x, labels, where=np.ones(len(x), bool) if where is None else where)
+
+    return learner._replace(update=masked, predict=jax.jit(learner.predict), solve=jax.jit(learner.solve))
+
+
 @pytest.fixture(scope="module")
 def compiled():
-    """Every learner with its functions compiled once."""
-    return {
-        name: learner._replace(
-            update=jax.jit(learner.update), predict=jax.jit(learner.predict), solve=jax.jit(learner.solve)
-        )
-        for name, learner in LEARNERS.items()
-    }
+    return {name: compile_once(learner) for name, learner in LEARNERS.items()}
 
 
 def logits(learner, state, x=QUERIES):
@@ -135,16 +140,18 @@ def test_nearest_mean_logits_are_distances(compiled):
 
 
 def test_teen_calibrates_new_classes_against_base_classes_alone():
-    x, labels = blobs(5, (6, 6, 3, 2))
-    learner = teen(NUM_CLASSES, DIM, base=BASE, temperature=4.0, shift=0.3, scale=10.0)
+    x, labels = blobs(5, (9, 7, 4, 3))
+    learner = compile_once(teen(NUM_CLASSES, DIM, base=BASE, temperature=4.0, shift=0.3, scale=10.0))
     state = learner.update(learner.init(KEY), x, labels)
     head = learner.solve(state)
-    means = analytic.class_stats_means(state)
-    unit = means / jnp.linalg.norm(means, axis=1, keepdims=True)
-    moved = analytic.calibrate_prototypes(means[2:], means[:2], temperature=4.0, shift=0.3)
-    close(head.prototypes, np.concatenate([unit[:2], moved]))
-    cosine = QUERIES @ (head.prototypes / jnp.linalg.norm(head.prototypes, axis=1, keepdims=True)).T
-    close(learner.predict(head, QUERIES), 10 * cosine / np.linalg.norm(QUERIES, axis=1, keepdims=True))
+    means = formulas.means(x, labels)
+    unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+    attention = special.softmax(4 * unit[2:] @ unit[:2].T, -1)
+    mixture = attention @ unit[:2] / np.linalg.norm(attention @ unit[:2], axis=1, keepdims=True)
+    expected = np.concatenate([unit[:2], 0.7 * unit[2:] + 0.3 * mixture])
+    close(head.prototypes, expected)
+    lengths = np.outer(np.linalg.norm(QUERIES, axis=1), np.linalg.norm(expected, axis=1))
+    close(learner.predict(head, QUERIES), 10 * QUERIES @ expected.T / lengths)
 
 
 def test_teen_calibrates_once_however_often_it_solves(compiled):
@@ -162,14 +169,15 @@ def test_teen_calibrates_once_however_often_it_solves(compiled):
 
 def test_teen_without_shift_is_the_cosine_nearest_mean(compiled):
     x, labels = blobs(7)
-    still, cosine = teen(NUM_CLASSES, DIM, base=BASE, shift=0.0, scale=1.0), compiled["cosine nearest mean"]
+    still = compile_once(teen(NUM_CLASSES, DIM, base=BASE, shift=0.0, scale=1.0))
+    cosine = compiled["cosine nearest mean"]
     scores = [logits(one, one.update(one.init(KEY), x, labels)) for one in (still, cosine)]
     close(scores[0], scores[1], 1e-6)
 
 
 def test_teen_mixes_in_base_classes_that_exist_only():
     x, labels = blobs(8)
-    learner = teen(NUM_CLASSES, DIM, base=np.array([True, False, False, True]))  # class 3 has no rows
+    learner = compile_once(teen(NUM_CLASSES, DIM, base=np.array([True, False, False, True])))  # class 3 has no rows
     state = learner.update(learner.init(KEY), x, labels)
     means = analytic.class_stats_means(state)
     close(learner.solve(state).prototypes[1:3], analytic.calibrate_prototypes(means[1:3], means[:1]))
@@ -206,8 +214,8 @@ def test_the_balanced_form_weighs_classes_alike(compiled):
     close(scores, np.where(SEEN, features(learner, QUERIES) @ expected, -np.inf), 1e-4)
 
 
-def test_the_expansion_is_drawn_from_the_key_and_kept():
-    learner = random_ridge()
+def test_the_expansion_is_drawn_from_the_key_and_kept(compiled):
+    learner = compiled["gram"]
     x, labels = blobs(11)
     start = learner.init(KEY)
     after = learner.update(start, x, labels)
@@ -219,7 +227,7 @@ def test_the_expansion_is_drawn_from_the_key_and_kept():
 
 def test_the_default_ridge_and_bandwidth_are_the_published_ones():
     x, labels = blobs(12)
-    learner = random_ridge(kind="gaussian", centers=QUERIES)
+    learner = compile_once(random_ridge(kind="gaussian", centers=QUERIES))
     state = learner.update(learner.init(KEY), x, labels)
     assert state.features.bandwidth == 10
     close(learner.solve(state).head.weight, analytic.gram_solve(state.statistics, ridge=0.1))
@@ -229,7 +237,8 @@ def test_seeds_by_vmap(compiled):
     x, labels = blobs(13)
     learner = LEARNERS["gram"]
     keys = jax.random.split(KEY, 3)
-    run = jax.vmap(lambda key: logits(learner, learner.update(learner.init(key), x, labels)))
+    where = np.ones(len(x), bool)
+    run = jax.vmap(lambda key: logits(learner, learner.update(learner.init(key), x, labels, where=where)))
     for key, scores in zip(keys, jax.jit(run)(keys), strict=True):
         alone = compiled["gram"]
         close(scores, logits(alone, alone.update(alone.init(key), x, labels)), 1e-3)
@@ -372,9 +381,9 @@ def test_bad_classes(arguments, error, words):
         mahalanobis_add_class(nothing(), *arguments)
 
 
-def test_states_of_different_learners_do_not_merge():
+def test_states_of_different_learners_do_not_merge(compiled):
     x, labels = blobs(16)
-    plain, compensated = LEARNERS["gram"], LEARNERS["compensated"]
+    plain, compensated = compiled["gram"], compiled["compensated"]
     a, b = (one.update(one.init(KEY), x, labels) for one in (plain, compensated))
     with pytest.raises(ValueError, match="gram_low is kept by one state and not by the other"):
         plain.merge(a, b)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlab import diffusion
-from jaxlab.diffusion import log_likelihood, solve_ode
+from jaxlab.diffusion import bits_per_dim, log_likelihood, solve_ode
 from tests.diffusion import mixtures
 
 VP = diffusion.vp()
@@ -106,6 +106,13 @@ def test_adaptive_sampling_solves_the_flow():
     np.testing.assert_allclose(got, expected, atol=1e-3)
 
 
+def test_bits_of_uniform_pixels():
+    """256 equally likely levels are 8 bits, however they were scaled; half the range is one bit less."""
+    for width, levels in ((256.0, 1.0), (2.0, 128.0), (1.0, 256.0)):
+        log_prob = jnp.array([-12 * np.log(width), -12 * np.log(width / 2)], jnp.float32)
+        np.testing.assert_allclose(bits_per_dim(log_prob, dim=12, levels_per_unit=levels), [8.0, 7.0], rtol=1e-6)
+
+
 GIVEN = {"process": VP, "model_fn": lambda x, t: -x}
 KEYS = jax.random.split(jax.random.key(0), 3)
 BAD = {
@@ -116,6 +123,12 @@ BAD = {
     "kind": (lambda: log_likelihood(DATA, UP, kind="noise", **GIVEN), ValueError, "kind must be one of"),
     "rank": (lambda: log_likelihood(DATA[:, 0], UP, **GIVEN), ValueError, "at least two axes"),
     "integers": (lambda: solve_ode(lambda y, t: y, jnp.arange(3), UP), TypeError, "y must be floating"),
+    "dim": (lambda: bits_per_dim(jnp.zeros(2), dim=0), ValueError, "dim must be at least 1"),
+    "levels": (
+        lambda: bits_per_dim(jnp.zeros(2), dim=3, levels_per_unit=0.0),
+        ValueError,
+        "levels_per_unit must be > 0",
+    ),
     "solver": (lambda: solve_ode(lambda y, t: y, DATA, UP, method="rk3"), ValueError, "method must be one of"),
 }
 

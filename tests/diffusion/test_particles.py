@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlab import diffusion, guidance
-from jaxlab.diffusion import ess, fkc_log_weight, fkc_sample, systematic_resample, time_grid
+from jaxlab.diffusion import ess, fkc_anneal_coeffs, fkc_log_weight, fkc_sample, systematic_resample, time_grid
 from tests.diffusion.mixtures import Mixture, log_density, score
 
 COUNT = 4096
@@ -124,6 +124,64 @@ def test_a_product_of_gaussians_has_the_sum_of_precisions(process):
     np.testing.assert_allclose(weights @ (values - got_mean) ** 2, 1 / precision, rtol=0.12)
 
 
+def test_annealing_coefficients():
+    for beta in (0.5, 1.0, 2.5):
+        for a in (0.0, 0.25, 0.5):
+            eta, zeta = fkc_anneal_coeffs(beta, a=a)
+            np.testing.assert_allclose(eta, beta * (1 + float(zeta) ** 2) / 2, rtol=1e-6)
+        np.testing.assert_allclose(fkc_anneal_coeffs(beta), (beta, 1.0), rtol=1e-6)
+        np.testing.assert_allclose(fkc_anneal_coeffs(beta, a=0.5), ((1 + beta) / 2, beta**-0.5), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("coeffs", "noise_scale"),
+    [([-2.0, 3.0], 1.0), ([1.0, 1.0], 1.0), ([0.7, 1.6], 0.6), ([0.0, 2.5], 0.0), ([0.0, 2.5], 2.5**-0.5)],
+)
+def test_the_weighted_density_solves_its_equation(coeffs, noise_scale):
+    """The product's own change in time is transport by the drift, diffusion by the noise, and growth by the weight."""
+    process = diffusion.vp()
+    with jax.enable_x64(True):
+        b = jnp.asarray(coeffs)
+        points = jnp.asarray(np.random.default_rng(12).normal(size=(5, 1)))
+        t = jnp.float64(0.3)
+
+        def log_target(x, t):
+            return sum(b[i] * log_density(q, process, x[None], t)[0] for i, q in enumerate((BROAD, NARROW)))
+
+        def drift(x):
+            mixed = jax.grad(log_target)(x, t)
+            return -process.drift(x, t) + 0.5 * (1 + noise_scale**2) * process.diffusion(t) ** 2 * mixed
+
+        def gap(x):
+            slope = jax.grad(log_target)(x, t)
+            curve = jnp.trace(jax.hessian(log_target)(x, t))
+            moved = -jnp.trace(jax.jacfwd(drift)(x)) - jnp.sum(drift(x) * slope)
+            spread = 0.5 * (noise_scale * process.diffusion(t)) ** 2 * (curve + jnp.sum(slope**2))
+            scores = jnp.stack([score(q, process)(x[None], t) for q in (BROAD, NARROW)])
+            divergence = jnp.trace(jax.jacfwd(lambda x: process.drift(x, t))(x))
+            grown = fkc_log_weight(scores, b, g2=process.diffusion(t) ** 2, div_f=divergence)[0]
+            return -jax.grad(log_target, argnums=1)(x, t) - (moved + spread + grown), grown
+
+        gaps, grown = jax.vmap(gap)(points)
+    np.testing.assert_allclose(gaps, 0.0, atol=1e-9 * max(1.0, float(jnp.abs(grown).max())))
+    assert float(jnp.ptp(grown)) > 0.1
+
+
+def test_annealing_reaches_the_power_by_every_choice_of_noise():
+    ts, beta = time_grid(200, low=0.0), 2.5
+    uneven = Mixture(np.array([0.3, 0.7]), np.array([[-1.0], [1.5]]), np.array([0.15, 0.5]))
+    x = VE.prior_sample(jax.random.split(jax.random.key(12), COUNT), (1,)) / np.sqrt(beta)
+    given = {"score_fns": [score(uneven, VE)], "coeffs": jnp.full(1, beta), "process": VE}
+    run = jax.jit(lambda zeta: fkc_sample(jax.random.key(13), x, ts, noise_scale=zeta, **given))
+    target = lambda grid: beta * np.asarray(log_density(uneven, VE, jnp.asarray(grid, jnp.float32)[:, None], 0.0))  # noqa: E731
+    for a in (0.0, 0.5):
+        particles = run(fkc_anneal_coeffs(beta, a=a)[1])
+        weights = np.asarray(jax.nn.softmax(particles.log_weights))
+        assert distance(np.asarray(particles.x[:, 0]), weights, target) < 0.04
+    free = jax.jit(lambda x: fkc_sample(jax.random.key(13), x, ts, ess_threshold=0.0, **given).x)(x)
+    assert distance(np.asarray(free[:, 0]), np.full(COUNT, 1 / COUNT), target) > 0.08
+
+
 def test_without_weights_nothing_is_resampled_and_one_score_is_plain_diffusion():
     ts = time_grid(100, low=0.0)
     x = VE.prior_sample(jax.random.split(jax.random.key(8), COUNT), (1,))
@@ -157,6 +215,13 @@ BAD = {
         "ess_threshold must lie in",
     ),
     "clip": (lambda: fkc_sample(jax.random.key(0), X, TS, clip=0.0, **GIVEN), ValueError, "clip must be > 0"),
+    "noise": (
+        lambda: fkc_sample(jax.random.key(0), X, TS, noise_scale=-1.0, **GIVEN),
+        ValueError,
+        "noise_scale must be",
+    ),
+    "beta": (lambda: fkc_anneal_coeffs(0.0), ValueError, "beta must be > 0"),
+    "a": (lambda: fkc_anneal_coeffs(2.0, a=0.7), ValueError, "a must lie in"),
     "particles": (lambda: fkc_sample(jax.random.key(0), X[:0], TS, **GIVEN), ValueError, "K >= 1"),
     "log_weights": (lambda: ess(jnp.zeros((2, 2))), ValueError, "log_weights must have shape [K]"),
     "none": (lambda: systematic_resample(jax.random.key(0), jnp.zeros(0)), ValueError, "at least one particle"),

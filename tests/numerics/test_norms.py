@@ -49,7 +49,6 @@ def test_normalize_gives_unit_length_or_zero_and_a_finite_gradient(vector, scale
         assert not jacobian.any()
 
 
-@pytest.mark.xfail(strict=True, reason="1 / largest is subnormal there and flushed to zero")
 @pytest.mark.parametrize("scale", [1e38, LARGEST])
 def test_normalize_near_the_largest_float(scale):
     unit, _ = normalize_and_jacobian(np.array([1, -1, 0], np.float32) * np.float32(scale))
@@ -204,7 +203,6 @@ def test_segment_mean_keeps_trailing_axes(shape):
     assert count.dtype == jnp.int32
 
 
-@pytest.mark.xfail(strict=True, reason="num_segments wraps around in the dtype of the ids")
 @pytest.mark.parametrize(("dtype", "num_segments"), [(np.int8, 200), (np.uint8, 256), (np.int16, 40000)])
 def test_segment_mean_takes_narrow_ids(dtype, num_segments):
     mean, count = segment_mean(jnp.array([1.0, 3.0, 5.0]), np.array([0, 0, 2], dtype), num_segments)
@@ -271,7 +269,7 @@ BAD = {
     "segments with ids of two axes": (segment_mean, (X, IDS[:, None], 2), {}, ValueError, r"segment_ids .* \[N\]"),
     "segments of other length": (segment_mean, (X, IDS[:2], 2), {}, ValueError, "x and segment_ids must agree"),
     "segments of a scalar": (segment_mean, (X[0, 0], IDS, 2), {}, ValueError, r"x must have shape \[N, ...\]"),
-    "no segments": (segment_mean, (X, IDS, 0), {}, ValueError, "num_segments must be at least 1, got 0"),
+    "no segments": (segment_mean, (X, IDS, 0), {}, ValueError, "num_segments must be an integer of at least 1, got 0"),
     "segments by name": (segment_mean, (X, IDS, "two"), {}, TypeError, "num_segments must be"),
     "segments with an integer mask": (segment_mean, (X, IDS, 2), {"where": IDS}, TypeError, "where must be boolean"),
     "segments with a short mask": (segment_mean, (X, IDS, 2), {"where": ROWS[:2]}, ValueError, r"where .* \[3\]"),

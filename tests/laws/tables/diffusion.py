@@ -142,6 +142,14 @@ ROWS = {
         batch=("x", "keys"),
         diff=("x",),
     ),
+    "bits_per_dim": Row(
+        diffusion.bits_per_dim,
+        inputs(log_prob=normal(N)),
+        static={"dim": D, "levels_per_unit": 128.0},
+        batch=("log_prob",),
+        diff=("log_prob",),
+        bf16=("log_prob",),
+    ),
     "ess": Row(diffusion.ess, inputs(**LOG_WEIGHTS), batch=("log_weights",), couples=True, diff=("log_weights",)),
     "systematic_resample": Row(
         diffusion.systematic_resample,
@@ -149,6 +157,13 @@ ROWS = {
         batch=("log_weights",),
         couples=True,
         skip={"permute": "the comb goes through the particles in their order"},
+    ),
+    "fkc_anneal_coeffs": Row(
+        diffusion.fkc_anneal_coeffs,
+        inputs(beta=uniform(N, low=0.5, high=3.0)),
+        static={"a": 0.25},
+        batch=("beta",),
+        bf16=("beta",),
     ),
     "fkc_log_weight": Row(
         diffusion.fkc_log_weight,
@@ -160,6 +175,14 @@ ROWS = {
         diffusion.fkc_sample,
         inputs(key=prng(), x=normal(N, D), coeffs=normal(2)),
         static={"ts": TS, "score_fns": (cond_fn, uncond_fn), "process": VP},
+        batch=("x",),
+        couples=True,
+        skip={"permute": "noise is drawn by position, and the comb goes through the particles in their order"},
+    ),
+    "fkc_sample/noise_scale": Row(
+        diffusion.fkc_sample,
+        inputs(key=prng(), x=normal(N, D), coeffs=normal(1), noise_scale=uniform()),
+        static={"ts": TS, "score_fns": (cond_fn,), "process": VP},
         batch=("x",),
         couples=True,
         skip={"permute": "noise is drawn by position, and the comb goes through the particles in their order"},

@@ -50,6 +50,17 @@ ROWS = {
     "forgetting/stepwise": Row(metrics.forgetting, static={"kind": "stepwise"}, **MATRIX),
     "backward_transfer": Row(metrics.backward_transfer, **MATRIX),
     "communication_floats": Row(metrics.communication_floats, inputs(message=lambda rng: {"a": rng.normal(size=3)})),
+    "frechet_distance": Row(
+        metrics.frechet_distance, inputs(x=normal(N, D), y=normal(N, D)), batch=("x",), couples=True, bf16=("x", "y")
+    ),
+    "precision_recall_knn": Row(
+        metrics.precision_recall_knn,
+        inputs(real=normal(N, D), fake=normal(M, D)),
+        static={"k": 2},
+        batch=("real",),
+        couples=True,
+        bf16=("real", "fake"),
+    ),
     "time_to_target": Row(metrics.time_to_target, CURVE, bf16=("curve",)),
     "time_to_target/log": Row(metrics.time_to_target, CURVE, static={"mode": "max", "interpolate": "log"}),
     "time_to_target/step": Row(metrics.time_to_target, CURVE, static={"interpolate": None}),

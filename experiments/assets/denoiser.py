@@ -1,0 +1,244 @@
+"""A small conditional denoiser on images, trained once: the generator of the questions about diffusion and guidance.
+
+Data lie in [-1, 1], one row per image. ``prepare`` gives the networks, from disk if they were trained before; ``model``
+turns the denoiser into the function of noisy images and times that ``jaxlab.diffusion`` takes::
+
+    assets = denoiser.prepare(config, x, labels[:, None], root=run.asset_root, digest=data.digest)
+    cond_fn = denoiser.model(assets.denoiser, labels[:, None], kind="x0")
+    uncond_fn = denoiser.model(assets.denoiser, denoiser.null(config, len(labels)), kind="x0")
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from experiments.asset import asset
+from experiments.assets.classifiers import penultimate, train_classifier
+from experiments.networks import Network, mlp
+from experiments.training import fit
+from jaxlab import diffusion
+from jaxlab.typing import Array, ArrayLike, PyTree
+
+__all__ = ["PROCESS", "ClassifierConfig", "ConditionalMLP", "DenoiserConfig", "classifier", "judge_features"]
+__all__ += ["model", "null", "scaled", "train_classifier_asset", "train_denoiser_asset"]
+
+PROCESS = diffusion.vp()
+TRAINED = "rotation"
+"""What the network itself predicts. As noise it is std x + alpha F: unlike a plain noise network it stays usable as a
+data prediction where there is almost no data left in x."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DenoiserConfig:
+    """What decides the weights of a denoiser, together with the data."""
+
+    name: ClassVar[str] = "denoiser"
+    version: ClassVar[int] = 1
+
+    dim: int = 64
+    """Numbers in an image."""
+    sizes: tuple[int, ...] = (10,)
+    """How many values each condition has; one more stands for none."""
+    hidden: int = 256
+    """Width of the two hidden layers."""
+    num_steps: int = 8000
+    """Steps of Adam."""
+    batch_size: int = 128
+    """Images a step."""
+    learning_rate: float = 2e-3
+    """At the start; it falls to zero as a cosine."""
+    drop_rate: float = 0.1
+    """How often a condition is replaced by none, each on its own."""
+    seed: int = 0
+    """Of the initial weights, the batches and the noise."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierConfig:
+    """What decides the weights of a classifier of clean images, together with the data."""
+
+    name: ClassVar[str] = "image_classifier"
+    version: ClassVar[int] = 1
+
+    dims: tuple[int, ...] = (64, 128, 64, 10)
+    """Widths, from the image to the classes."""
+    num_steps: int = 1500
+    """Steps of Adam, batches of 128."""
+    seed: int = 1
+    """Of the initial weights and the batches."""
+
+
+class ConditionalMLP(nnx.Module):
+    """Two hidden layers of SiLU; time and conditions are added to both before the activation.
+
+    Args:
+      dim: numbers in an image.
+      sizes: how many values each condition has.
+      hidden: width of the hidden layers.
+      rngs: keys of the initial weights.
+    """
+
+    def __init__(self, dim: int, sizes: tuple[int, ...], hidden: int, *, rngs: nnx.Rngs) -> None:
+        self.first = nnx.Linear(dim, hidden, rngs=rngs)
+        self.second = nnx.Linear(hidden, hidden, rngs=rngs)
+        self.last = nnx.Linear(hidden, dim, rngs=rngs)
+        self.time = nnx.Linear(TIMES, hidden, rngs=rngs)
+        self.tables = nnx.Dict({f"condition{i}": nnx.Embed(n + 1, hidden, rngs=rngs) for i, n in enumerate(sizes)})
+        self.shifts = nnx.Dict({f"layer{i}": nnx.Linear(hidden, hidden, rngs=rngs) for i in range(2)})
+
+    def __call__(self, x: Array, t: Array, conditions: Array) -> Array:
+        """x: float [B, dim], t: float [B], conditions: int [B, len(sizes)] -> [B, dim]."""
+        context = self.time(time_features(t))
+        for i in range(len(self.tables)):
+            context += self.tables[f"condition{i}"](conditions[:, i])
+        context = nnx.silu(context)
+        hidden = nnx.silu(self.first(x) + self.shifts["layer0"](context))
+        hidden = nnx.silu(self.second(hidden) + self.shifts["layer1"](context))
+        return self.last(hidden)
+
+
+TIMES = 32
+
+
+def time_features(t: Array) -> Array:
+    """Sines and cosines of the time at frequencies from 1 to 1000: [B] -> [B, 32]."""
+    angles = t[:, None] * jnp.asarray(np.geomspace(1.0, 1000.0, TIMES // 2), t.dtype)
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=1)
+
+
+def scaled(x: ArrayLike) -> Array:
+    """Images [N, ...] as rows [N, dim], their range stretched to [-1, 1]."""
+    rows = jnp.asarray(x, jnp.float32).reshape(len(np.shape(x)) and np.shape(x)[0], -1)
+    low, high = rows.min(), rows.max()
+    return 2.0 * (rows - low) / (high - low) - 1.0
+
+
+def null(config: DenoiserConfig, batch: int) -> Array:
+    """No condition at all: int [batch, len(sizes)]."""
+    return jnp.tile(jnp.asarray(config.sizes, jnp.int32), (batch, 1))
+
+
+@functools.cache
+def _network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
+    """(init(key) -> params, apply(params, x, t, conditions))."""
+
+    def make(rngs: nnx.Rngs) -> ConditionalMLP:
+        return ConditionalMLP(config.dim, config.sizes, config.hidden, rngs=rngs)
+
+    graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+
+    def init(key: Array) -> PyTree:
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+
+    def apply(params: PyTree, x: Array, t: Array, conditions: Array) -> Array:
+        return nnx.merge(graph, params)(x, t, conditions)
+
+    return init, apply
+
+
+def model(
+    config: DenoiserConfig, params: PyTree, conditions: Array, *, kind: str = "eps"
+) -> Callable[[Array, Array], Array]:
+    """The denoiser under given conditions, as a function of noisy images and times.
+
+    Args:
+      config: of the denoiser.
+      params: its parameters.
+      conditions: int [B, len(sizes)], or [B] for a denoiser with one condition; ``sizes[i]`` is none.
+      kind: what to predict: "eps", "score", "x0", "v" or "rotation".
+    Returns:
+      ``fn(x [B, dim], t [B]) -> [B, dim]``.
+    """
+    conditions = conditions[:, None] if conditions.ndim == 1 else conditions
+    _, apply = _network(config)
+
+    def fn(x: Array, t: Array) -> Array:
+        prediction = apply(params, x, t, conditions)
+        return diffusion.convert(prediction, x, t, process=PROCESS, kind_in=TRAINED, kind_out=kind)
+
+    return fn
+
+
+def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTree:
+    """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)]."""
+    if conditions.ndim != 2 or conditions.shape[1] != len(config.sizes):
+        raise ValueError(f"conditions must have shape [N, {len(config.sizes)}], got {list(conditions.shape)}")
+    init, apply = _network(config)
+    init_key, fit_key = jax.random.split(jax.random.key(config.seed))
+
+    def loss_fn(params: PyTree, state: None, batch: dict[str, Any], key: Array) -> tuple[Array, None]:
+        noise_key, *drop_keys = jax.random.split(key, 1 + len(config.sizes))
+        given = [
+            diffusion.condition_dropout(drop_keys[i], batch["conditions"][:, i], size, rate=config.drop_rate)[0]
+            for i, size in enumerate(config.sizes)
+        ]
+        predict = lambda x, t: apply(params, x, t, jnp.stack(given, axis=1))  # noqa: E731
+        losses = diffusion.denoising_loss(
+            predict, batch["x"], noise_key, process=PROCESS, kind=TRAINED, weighting="uniform"
+        )
+        return jnp.mean(losses), None
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    data = {"x": x, "conditions": conditions}
+    return fit(
+        loss_fn,
+        init(init_key),
+        None,
+        optimizer,
+        data,
+        fit_key,
+        num_steps=config.num_steps,
+        batch_size=min(config.batch_size, x.shape[0]),
+    ).params
+
+
+def train_denoiser_asset(config: DenoiserConfig, x: Array, conditions: Array, *, root: Any, digest: str) -> PyTree:
+    """``train_denoiser``, once per configuration and data; ``digest`` must tell the conditions apart as well."""
+    init, _ = _network(config)
+    return asset(
+        config,
+        lambda config: train_denoiser(config, x, conditions),
+        root,
+        data_digest=digest,
+        like=lambda: jax.eval_shape(init, jax.random.key(0)),
+    )
+
+
+def classifier(config: ClassifierConfig, *, activation: Callable[[Array], Array] = nnx.relu) -> Network:
+    """The network of a classifier; another activation may be put in place of the one it was trained with."""
+    return mlp(config.dims, activation)
+
+
+def train_classifier_asset(config: ClassifierConfig, x: Array, labels: Array, *, root: Any, digest: str) -> PyTree:
+    """The parameters of a classifier of clean rows x [N, dim], once per configuration and data."""
+    network = classifier(config)
+
+    def build(config: ClassifierConfig) -> PyTree:
+        key = jax.random.key(config.seed)
+        return train_classifier(network, x, labels, key, num_classes=config.dims[-1], num_steps=config.num_steps)
+
+    return asset(config, build, root, data_digest=digest, like=lambda: jax.eval_shape(network.init, jax.random.key(0)))
+
+
+class Judged(NamedTuple):
+    """What a judge makes of images."""
+
+    features: Array  # [N, D], the last hidden layer
+    logits: Array  # [N, C]
+
+
+def judge_features(config: ClassifierConfig, params: PyTree, x: Array) -> Judged:
+    """Features (for Frechet distances) and logits of rows x [N, dim], clipped to the range of the data.
+
+    Everything brighter than white looks white, to a judge as on paper.
+    """
+    network = classifier(config)
+    seen = jnp.clip(x, -1.0, 1.0)
+    return Judged(penultimate(network, params, seen), network.logits(params, seen))
