@@ -1,11 +1,12 @@
 """A small conditional denoiser on images, trained once: the generator of the questions about diffusion and guidance.
 
-Data lie in [-1, 1], one row per image. ``prepare`` gives the networks, from disk if they were trained before; ``model``
-turns the denoiser into the function of noisy images and times that ``jaxlab.diffusion`` takes::
+Data lie in [-1, 1], one row per image. ``denoiser_asset`` gives the parameters, from disk if they were trained before;
+``model`` turns them into the function of noisy images and times that ``jaxlab.diffusion`` takes::
 
-    assets = denoiser.prepare(config, x, labels[:, None], root=run.asset_root, digest=data.digest)
-    cond_fn = denoiser.model(assets.denoiser, labels[:, None], kind="x0")
-    uncond_fn = denoiser.model(assets.denoiser, denoiser.null(config, len(labels)), kind="x0")
+    config = denoiser.DenoiserConfig()
+    params = denoiser.denoiser_asset(config, denoiser.scaled(data.x), labels, root=run.asset_root, digest=data.digest)
+    cond_fn = denoiser.model(config, params, wanted, kind="x0")
+    uncond_fn = denoiser.model(config, params, denoiser.null(config, len(wanted)), kind="x0")
 """
 
 import dataclasses
@@ -26,8 +27,23 @@ from experiments.training import fit
 from jaxlab import diffusion
 from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["PROCESS", "ClassifierConfig", "ConditionalMLP", "DenoiserConfig", "classifier", "judge_features"]
-__all__ += ["model", "null", "scaled", "train_classifier_asset", "train_denoiser_asset"]
+__all__ = [
+    "PROCESS",
+    "ClassifierConfig",
+    "ConditionalMLP",
+    "DenoiserConfig",
+    "Judged",
+    "angle",
+    "classifier",
+    "classifier_asset",
+    "denoiser_asset",
+    "even_times",
+    "judge",
+    "model",
+    "null",
+    "scaled",
+    "train_denoiser",
+]
 
 PROCESS = diffusion.vp()
 TRAINED = "rotation"
@@ -115,9 +131,25 @@ def time_features(t: Array) -> Array:
 
 def scaled(x: ArrayLike) -> Array:
     """Images [N, ...] as rows [N, dim], their range stretched to [-1, 1]."""
-    rows = jnp.asarray(x, jnp.float32).reshape(len(np.shape(x)) and np.shape(x)[0], -1)
+    rows = jnp.asarray(x, jnp.float32)
+    rows = rows.reshape(rows.shape[0], -1)
     low, high = rows.min(), rows.max()
     return 2.0 * (rows - low) / (high - low) - 1.0
+
+
+def angle(t: ArrayLike) -> Array:
+    """How far from the data a time is: arctan(std / alpha), from 0 (data) to pi / 2 (noise)."""
+    return jnp.arctan2(PROCESS.std(t), PROCESS.alpha(t))
+
+
+def even_times(num_steps: int, *, low: float = 1e-3) -> Array:
+    """Times from 1 to ``low`` between which the angle falls by equal steps, as on the cosine schedule: [num_steps + 1].
+
+    The times of the process itself would spend half of the steps where almost no data are left in x.
+    """
+    fine = jnp.linspace(low, 1.0, 4001)
+    angles = angle(fine)
+    return jnp.interp(jnp.linspace(angles[-1], angles[0], num_steps + 1), angles, fine)
 
 
 def null(config: DenoiserConfig, batch: int) -> Array:
@@ -143,6 +175,15 @@ def _network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callabl
     return init, apply
 
 
+def _columns(config: DenoiserConfig, conditions: ArrayLike) -> Array:
+    """Conditions as int [B, len(sizes)]."""
+    given = jnp.asarray(conditions)
+    given = given[:, None] if given.ndim == 1 else given
+    if given.ndim != 2 or given.shape[1] != len(config.sizes):
+        raise ValueError(f"conditions must have shape [B, {len(config.sizes)}], got {list(given.shape)}")
+    return given
+
+
 def model(
     config: DenoiserConfig, params: PyTree, conditions: Array, *, kind: str = "eps"
 ) -> Callable[[Array, Array], Array]:
@@ -156,7 +197,7 @@ def model(
     Returns:
       ``fn(x [B, dim], t [B]) -> [B, dim]``.
     """
-    conditions = conditions[:, None] if conditions.ndim == 1 else conditions
+    conditions = _columns(config, conditions)
     _, apply = _network(config)
 
     def fn(x: Array, t: Array) -> Array:
@@ -167,9 +208,8 @@ def model(
 
 
 def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTree:
-    """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)]."""
-    if conditions.ndim != 2 or conditions.shape[1] != len(config.sizes):
-        raise ValueError(f"conditions must have shape [N, {len(config.sizes)}], got {list(conditions.shape)}")
+    """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)] (or [N] of one)."""
+    conditions = _columns(config, conditions)
     init, apply = _network(config)
     init_key, fit_key = jax.random.split(jax.random.key(config.seed))
 
@@ -199,7 +239,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
     ).params
 
 
-def train_denoiser_asset(config: DenoiserConfig, x: Array, conditions: Array, *, root: Any, digest: str) -> PyTree:
+def denoiser_asset(config: DenoiserConfig, x: Array, conditions: Array, *, root: Any, digest: str) -> PyTree:
     """``train_denoiser``, once per configuration and data; ``digest`` must tell the conditions apart as well."""
     init, _ = _network(config)
     return asset(
@@ -216,7 +256,7 @@ def classifier(config: ClassifierConfig, *, activation: Callable[[Array], Array]
     return mlp(config.dims, activation)
 
 
-def train_classifier_asset(config: ClassifierConfig, x: Array, labels: Array, *, root: Any, digest: str) -> PyTree:
+def classifier_asset(config: ClassifierConfig, x: Array, labels: Array, *, root: Any, digest: str) -> PyTree:
     """The parameters of a classifier of clean rows x [N, dim], once per configuration and data."""
     network = classifier(config)
 
@@ -234,11 +274,7 @@ class Judged(NamedTuple):
     logits: Array  # [N, C]
 
 
-def judge_features(config: ClassifierConfig, params: PyTree, x: Array) -> Judged:
-    """Features (for Frechet distances) and logits of rows x [N, dim], clipped to the range of the data.
-
-    Everything brighter than white looks white, to a judge as on paper.
-    """
+def judge(config: ClassifierConfig, params: PyTree, x: Array) -> Judged:
+    """Features (for Frechet distances) and logits of rows x [N, dim]."""
     network = classifier(config)
-    seen = jnp.clip(x, -1.0, 1.0)
-    return Judged(penultimate(network, params, seen), network.logits(params, seen))
+    return Judged(penultimate(network, params, x), network.logits(params, x))

@@ -21,11 +21,11 @@ __all__ = ["Mixture", "characteristic", "draw", "four_modes", "log_density", "na
 
 
 class Mixture(NamedTuple):
-    """Isotropic components: weights [M] that sum to 1, means [M, D], variances [M]; numpy or jax arrays."""
+    """Isotropic components: weights [M] that sum to 1, means [M, D], variances [M]; numpy arrays will do."""
 
-    weights: ArrayLike
-    means: ArrayLike
-    variances: ArrayLike
+    weights: Array
+    means: Array
+    variances: Array
 
 
 def parts(mixture: Mixture, process: Process, t: ArrayLike, x: Array) -> tuple[Array, Array, Array]:

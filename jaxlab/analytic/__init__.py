@@ -10,7 +10,6 @@
 
 from jaxlab.analytic.gram import (
     GramState,
-    RLSState,
     class_balanced_ridge,
     gram_forget,
     gram_from_class_stats,
@@ -19,8 +18,6 @@ from jaxlab.analytic.gram import (
     gram_solve,
     gram_update,
     ridge_solve,
-    rls_init,
-    rls_update,
 )
 from jaxlab.analytic.heads import (
     Head,
@@ -35,6 +32,7 @@ from jaxlab.analytic.heads import (
 from jaxlab.analytic.mixtures import GaussianMixture, MixtureFit, gmm_em, gmm_log_prob
 from jaxlab.analytic.prototypes import calibrate_prototypes, prototype_logits
 from jaxlab.analytic.random_features import RandomFeatures, random_features, random_features_init
+from jaxlab.analytic.recursive import RLSState, rls_init, rls_update
 from jaxlab.analytic.statistics import (
     ClassStats,
     class_means,

@@ -1,15 +1,14 @@
 """Ridge regression from a stream: the Gram matrix X'X and the cross product X'Y, and solutions read off them.
 
 Three ways to add: "plain" (float32 at the highest matrix precision, float64 where it is enabled) and "compensated"
-(two float32 words per entry, so that float32 hardware reaches what the authors' float64 code reaches). ``rls_*`` is the
-recursive form of the same estimator.
+(two float32 words per entry, so that float32 hardware reaches what the authors' float64 code reaches).
+``analytic.recursive`` holds the recursive form of the same estimator.
 """
 
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.linalg as jsl
 
 from jaxlab import checks
 from jaxlab.analytic.refine import compensated_products, refined_solve
@@ -20,7 +19,6 @@ from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = [
     "GramState",
-    "RLSState",
     "class_balanced_ridge",
     "gram_forget",
     "gram_from_class_stats",
@@ -29,8 +27,6 @@ __all__ = [
     "gram_solve",
     "gram_update",
     "ridge_solve",
-    "rls_init",
-    "rls_update",
 ]
 
 
@@ -46,13 +42,6 @@ class GramState(NamedTuple):
     count: Array  # type: ignore[assignment]  # int32 []
     gram_low: Array | None = None
     cross_low: Array | None = None
-
-
-class RLSState(NamedTuple):
-    """Recursive least squares: covariance = (X'X + ridge I)^-1 and the current weight."""
-
-    covariance: Array  # [D, D]
-    weight: Array  # [D, K]
 
 
 def gram_init(dim: int, out: int, *, accumulate: str = "plain", dtype: DTypeLike | None = None) -> GramState:
@@ -89,7 +78,7 @@ def gram_init(dim: int, out: int, *, accumulate: str = "plain", dtype: DTypeLike
     return GramState(zeros(dim), zeros(out), jnp.int32(0), zeros(dim), zeros(out))
 
 
-def _regression_rows(
+def regression_rows(
     x: ArrayLike,
     targets: ArrayLike,
     like: Array,
@@ -146,11 +135,12 @@ def gram_update(
     Reference: as ``gram_init``. The compensated form is this library's: a coarse slice of X whose products and sums are
     exact in float32, plus the remainder, added as two-float numbers.
     """
-    x, targets, mask = _regression_rows(x, targets, state.cross, where)
+    x, targets, mask = regression_rows(x, targets, state.cross, where)
     if weights is not None:
         weights = checks.floating(weights, "weights")
         if weights.shape != x.shape[:1]:
             raise ValueError(f"weights must have shape [{x.shape[0]}], got {list(weights.shape)}")
+        checks.not_wider(weights, "weights", x.dtype)
         weights = jnp.where(mask, weights.astype(x.dtype), 0.0)
         positive = weights != 0  # the gradient of the root at 0 is infinite: keep it out
         root = jnp.where(positive, jnp.sqrt(jnp.where(positive, weights, 1.0)), 0.0)[:, None]
@@ -268,6 +258,10 @@ def ridge_solve(gram: ArrayLike, cross: ArrayLike, *, ridge: ArrayLike, prior: A
     """
     gram = checks.rank(checks.floating(gram, "gram"), "gram", 2, layout="[D, D]")
     cross = checks.rank(checks.floating(cross, "cross"), "cross", 2, layout="[D, K]")
+    if gram.shape[0] != gram.shape[1]:
+        raise ValueError(f"gram must have shape [D, D], got {list(gram.shape)}")
+    if cross.shape[0] != gram.shape[0]:
+        raise ValueError(f"cross must have shape [{gram.shape[0]}, K] to match gram, got {list(cross.shape)}")
     checks.positive(ridge, "ridge")
     if prior is not None:
         prior = checks.floating(prior, "prior")
@@ -287,8 +281,9 @@ def gram_solve(
       state: normal equations; a class that has not appeared is a zero column, which is exact.
       ridge: gamma > 0 (absolute); a float or a scalar array.
       prior: float [D, K], W_0; None is zero.
-      num_refinements: steps of iterative refinement against the two-word matrix, for compensated states only. A step
-        contracts the error a hundredfold at condition 1e6 and about fivefold at 1e7; beyond 1e8 it no longer does.
+      num_refinements: steps of iterative refinement against the two-word matrix, for compensated states only, >= 0. A
+        step contracts the error a hundredfold at condition 1e6 and about fivefold at 1e7; where steps grow instead
+        (beyond about 4e7) it stops.
     Returns:
       [D, K] in the dtype of the state; NaN where the factorisation breaks down (ridge far below rounding of X'X).
     Raises:
@@ -301,6 +296,7 @@ def gram_solve(
     Reference: as ``gram_init``. Checked; equal to scikit-learn's Ridge(alpha=gamma, fit_intercept=False).
     """
     checks.positive(ridge, "ridge")
+    checks.size(num_refinements, "num_refinements", 0)
     if state.gram_low is None or state.cross_low is None:
         return ridge_solve(state.gram, state.cross, ridge=ridge, prior=prior)
     if prior is not None:
@@ -350,71 +346,3 @@ def class_balanced_ridge(stats: ClassStats, *, ridge: ArrayLike = 0.1) -> Array:
     with jax.default_matmul_precision("highest"):
         gram = jnp.tensordot(weight, raw.full, axes=1)
     return ridge_solve(gram, raw.sum.T * weight, ridge=ridge)
-
-
-def rls_init(dim: int, out: int, *, ridge: float = 0.1, dtype: DTypeLike | None = None) -> RLSState:
-    """Recursive ridge regression before the first row: covariance I / ridge, weight zero.
-
-    In float32 the published order of evaluation loses the solution when ridge is small; ``rls_update`` evaluates it
-    better, but its rounding still grows with every update and nothing refines it: use it with float64 or ridge >= 1,
-    else ``gram_init``.
-
-    Args:
-      dim: D >= 1, static.
-      out: K >= 1, static.
-      ridge: gamma > 0, fixed for the whole stream.
-      dtype: float32 (default) or float64.
-    Returns:
-      RLSState.
-    Raises:
-      ValueError: sizes below 1, or ridge <= 0.
-      TypeError: dtype narrower than float32.
-
-    >>> print(rls_init(2, 1, ridge=0.5).covariance)
-    [[2. 0.]
-     [0. 2.]]
-
-    Reference: as ``gram_init``. Checked against the authors' code.
-    """
-    checks.size(dim, "dim")
-    checks.size(out, "out")
-    checks.positive(ridge, "ridge")
-    dtype = state_dtype(dtype)
-    return RLSState(jnp.eye(dim, dtype=dtype) / jnp.asarray(ridge, dtype), jnp.zeros((dim, out), dtype))
-
-
-def rls_update(state: RLSState, x: ArrayLike, targets: ArrayLike, *, where: ArrayLike | None = None) -> RLSState:
-    r"""Recursive ridge regression with a chunk of rows added.
-
-    .. math:: K = (I + X R X^\top)^{-1}, \quad R \leftarrow R - R X^\top K X R, \quad
-              W \leftarrow W + R X^\top (Y - X W)
-
-    The weight uses the new R. A class that was not exposed before is a zero column of W, so the published split into
-    exposed and unexposed classes (recalled) is this same update.
-
-    Args:
-      state: from ``rls_init`` or an earlier update.
-      x: float [N, D], no wider than the state; the [N, N] system is solved, so keep N below D.
-      targets: float [N, K].
-      where: bool [N], True where a row counts; the others may hold anything. A chunk without rows changes nothing.
-    Returns:
-      RLSState of the same shapes.
-    Raises:
-      ValueError: shapes do not agree.
-      TypeError: x or targets are not floating point or wider than the state, where is not boolean.
-
-    >>> state = rls_update(rls_init(1, 1, ridge=1.0), jnp.array([[1.0]]), jnp.array([[1.0]]))
-    >>> print(state.covariance, state.weight)
-    [[0.5]] [[0.5]]
-
-    Reference: as ``gram_init``. Checked against the authors' code, which evaluates R X' K X R from the left at D^3 cost
-    and inverts; here X R is formed once and a Cholesky factor of I + X R X' is used.
-    """
-    x, targets, _ = _regression_rows(x, targets, state.weight, where)
-    with jax.default_matmul_precision("highest"):
-        projected = x @ state.covariance  # X R [N, D]
-        inner = jnp.eye(x.shape[0], dtype=x.dtype) + projected @ x.T
-        half = jsl.solve_triangular(jnp.linalg.cholesky(inner), projected, lower=True)
-        covariance = state.covariance - half.T @ half
-        weight = state.weight + covariance @ (x.T @ (targets - x @ state.weight))
-    return RLSState(covariance, weight)

@@ -4,6 +4,7 @@ All linear heads are ``Head(weight, bias)`` with logits x @ weight + bias; a cla
 is never predicted and takes no probability.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -186,8 +187,11 @@ def lda(
     if shrinkage == "diag":
         weight = means / (_tied_variance(stats) + ridge)
     elif shrinkage == "ks":
+        # With one row per class the scatter is zero, but its rounding is not.
+        spread = jnp.sum(stats.count) > jnp.sum(stats.count > 0)
+        scatter = jnp.where(spread, within_scatter(stats), 0.0)
         with jax.default_matmul_precision("highest"):
-            weight = means @ ks_precision(within_scatter(stats), jnp.sum(stats.count))
+            weight = means @ ks_precision(scatter, jnp.sum(stats.count))
     else:
         weight = solve_spd(_tied_covariance(stats), means.T, ridge=ridge).T
     bias = log_prior - 0.5 * jnp.sum(weight * means, axis=1)
@@ -220,7 +224,8 @@ def naive_bayes(stats: ClassStats, *, eps: ArrayLike = 1e-9, prior: str | ArrayL
 
     Args:
       stats: class statistics with "diag", "shared" or "full".
-      eps: variance floor, >= 0; on features that are often constant 1e-2 does better than the published 1e-9.
+      eps: variance floor, >= 0; on features that are often constant 1e-2 does better than the published 1e-9. A feature
+        that is constant but not zero cancels at x^2 / eps: give the statistics a ``shift`` near the data.
       prior: "empirical", "uniform" over seen classes, or log-probabilities float [C].
     Returns:
       Head in the dtype of the state; -inf for unseen classes.
@@ -275,7 +280,7 @@ def mahalanobis(stats: ClassStats, x: ArrayLike, *, ridge: ArrayLike = 1e-4) -> 
     rows = x.astype(accumulation_dtype(x, covariance)).reshape(-1, dim) - stats.shift
     whiten = lambda z: jsl.solve_triangular(factor, z.T, lower=True).T  # noqa: E731
     scores = -0.5 * pairwise_sq_dists(whiten(rows), whiten(centered_means(stats)))
-    return jnp.where(stats.count > 0, scores, -jnp.inf).reshape(*x.shape[:-1], -1)
+    return jnp.where(stats.count > 0, scores, -jnp.inf).reshape(*x.shape[:-1], stats.count.shape[0])
 
 
 def logistic_regression(
@@ -321,14 +326,22 @@ def logistic_regression(
     rows = jnp.where(mask[:, None], x.astype(dtype), 0.0)
     design = jnp.concatenate([rows, mask[:, None].astype(dtype)], axis=1)
     goal = jnp.where(mask[:, None], targets.astype(dtype), 0.0)
-    size, num_classes = design.shape[1], goal.shape[1]
-    penalty = jnp.asarray(ridge, dtype) * jnp.ones(size, dtype).at[-1].set(0.0)
+    penalty = jnp.asarray(ridge, dtype) * jnp.ones(design.shape[1], dtype).at[-1].set(0.0)
+    with jax.default_matmul_precision("highest"):
+        w = _newton(design, goal, mask, penalty, num_iters=num_iters)
+    return Head(w[:-1], w[-1])
+
+
+@functools.partial(jax.jit, static_argnames="num_iters")
+def _newton(design: Array, goal: Array, mask: Array, penalty: Array, *, num_iters: int) -> Array:
+    """Minimises the penalised multinomial loss; the last row of the weight [D + 1, C] is the intercept."""
+    (size, num_classes), dtype = (design.shape[1], goal.shape[1]), design.dtype
 
     def objective(w: Array) -> Array:
         loss = -jnp.sum(goal * jax.nn.log_softmax(design @ w))
         return loss + 0.5 * jnp.sum(penalty[:, None] * w**2)
 
-    def newton(w: Array, _: None) -> tuple[Array, None]:
+    def step(w: Array, _: None) -> tuple[Array, None]:
         probs = jax.nn.softmax(design @ w) * mask[:, None]
         gradient = design.T @ (probs - goal) + penalty[:, None] * w
         # Hessian blocks (c, k): X' diag(p_c [c = k] - p_c p_k) X. The softmax does not see a shift common to all
@@ -337,13 +350,14 @@ def logistic_regression(
         hessian = jnp.einsum("nd,nck,ne->dcek", design, curvature, design)
         hessian = hessian.reshape(size * num_classes, -1) + jnp.diag(jnp.repeat(penalty, num_classes))
         shared = jnp.zeros((size, num_classes), dtype).at[-1].set(1.0).reshape(-1)
-        step = solve_spd(hessian + jnp.outer(shared, shared), gradient.reshape(-1), ridge=1e-6).reshape(w.shape)
+        # Relative to the Hessian, so that rows of any scale can be factored in float32; what cannot is no step.
+        level = 1e-6 * jnp.max(jnp.diagonal(hessian))
+        change = solve_spd(hessian + jnp.outer(shared, shared), gradient.reshape(-1), ridge=level).reshape(w.shape)
+        change = jnp.where(jnp.all(jnp.isfinite(change)), change, 0.0)
         lengths = 0.5 ** jnp.arange(10, dtype=dtype)
-        values = jax.vmap(lambda length: objective(w - length * step))(lengths)
+        values = jax.vmap(lambda length: objective(w - length * change))(lengths)
         better = values <= objective(w)
         length = jnp.where(jnp.any(better), lengths[jnp.argmax(better)], 0.0)
-        return w - length * step, None
+        return w - length * change, None
 
-    with jax.default_matmul_precision("highest"):
-        w, _ = jax.lax.scan(newton, jnp.zeros((size, num_classes), dtype), length=num_iters)
-    return Head(w[:-1], w[-1])
+    return jax.lax.scan(step, jnp.zeros((size, num_classes), dtype), length=num_iters)[0]

@@ -1,5 +1,6 @@
 """Gaussian mixtures by expectation maximisation."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -125,21 +126,26 @@ def gmm_em(
     x = jnp.where(mask[:, None], x.astype(dtype), 0.0)
     init = jnp.where(mask[:, None], init.astype(dtype), 0.0)
 
-    def step(posterior: Array, _: None) -> tuple[Array, Array]:
-        log_prob = gmm_log_prob(_maximise(x, posterior, covariance, ridge), x)
-        log_density = jax.nn.logsumexp(log_prob, axis=1)
-        mean_log_density = jnp.sum(jnp.where(mask, log_density, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
-        return jnp.where(mask[:, None], jax.nn.softmax(log_prob, axis=1), 0.0), mean_log_density
-
     with jax.default_matmul_precision("highest"):
-        posterior, log_likelihood = jax.lax.scan(step, init, length=num_iters)
-        mixture = _maximise(x, posterior, covariance, ridge)
+        mixture, posterior, log_likelihood = _em(x, init, mask, ridge, covariance=covariance, num_iters=num_iters)
     if x.shape[1] == 1:
         order = jnp.argsort(mixture.mean[:, 0], stable=True)
         spread = mixture.covariance if covariance == "tied" else mixture.covariance[order]
         mixture = GaussianMixture(mixture.log_weight[order], mixture.mean[order], spread)
         posterior = posterior[:, order]
     return MixtureFit(mixture, posterior, log_likelihood)
+
+
+@functools.partial(jax.jit, static_argnames=("covariance", "num_iters"))
+def _em(x: Array, init: Array, mask: Array, ridge: ArrayLike, *, covariance: str, num_iters: int) -> MixtureFit:
+    def step(posterior: Array, _: None) -> tuple[Array, Array]:
+        log_prob = gmm_log_prob(_maximise(x, posterior, covariance, ridge), x)
+        log_density = jax.nn.logsumexp(log_prob, axis=1)
+        mean_log_density = jnp.sum(jnp.where(mask, log_density, 0.0)) / jnp.maximum(jnp.sum(mask), 1)
+        return jnp.where(mask[:, None], jax.nn.softmax(log_prob, axis=1), 0.0), mean_log_density
+
+    posterior, log_likelihood = jax.lax.scan(step, init, length=num_iters)
+    return MixtureFit(_maximise(x, posterior, covariance, ridge), posterior, log_likelihood)
 
 
 def _maximise(x: Array, posterior: Array, covariance: str, ridge: ArrayLike) -> GaussianMixture:

@@ -57,7 +57,7 @@ def prototype_logits(
     else:
         dtype = accumulation_dtype(x, prototypes)
         logits = jnp.matmul(rows.astype(dtype), prototypes.T.astype(dtype), precision="highest")
-    logits = jnp.asarray(scale, logits.dtype) * logits.reshape(*x.shape[:-1], -1)
+    logits = jnp.asarray(scale, logits.dtype) * logits.reshape(*x.shape[:-1], prototypes.shape[0])
     return logits if mask is None else jnp.where(mask, logits, -jnp.inf)
 
 

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.analytic.statistics import state_dtype
 from jaxlab.kernels import gaussian_kernel
 from jaxlab.numerics.norms import accumulation_dtype
-from jaxlab.typing import Array, ArrayLike
+from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["RandomFeatures", "random_features", "random_features_init"]
 
@@ -29,6 +30,7 @@ def random_features_init(
     kind: str = "relu",
     centers: ArrayLike | None = None,
     bandwidth: ArrayLike = 10.0,
+    dtype: DTypeLike | None = None,
 ) -> RandomFeatures:
     r"""Draws the parameters of a random expansion.
 
@@ -42,6 +44,7 @@ def random_features_init(
       kind: "relu" or "gaussian", static.
       centers: float [N, D], rows to draw centres from (training features), N >= width; for "gaussian" only.
       bandwidth: sigma > 0 of exp(-d^2 / (2 sigma^2)), for "gaussian" only.
+      dtype: of the projection: None is float32, float64 is allowed where it is enabled. Centres keep theirs.
     Returns:
       RandomFeatures.
     Raises:
@@ -60,7 +63,7 @@ def random_features_init(
         if centers is not None:
             raise ValueError('centers are for kind="gaussian"')
         bound = dim**-0.5
-        return RandomFeatures(projection=jax.random.uniform(key, (dim, width), minval=-bound, maxval=bound))
+        return RandomFeatures(projection=jax.random.uniform(key, (dim, width), state_dtype(dtype), -bound, bound))
     if centers is None:
         raise ValueError('kind="gaussian" needs centers, float [N, D]: rows of the training features')
     centers = checks.rank(checks.floating(centers, "centers"), "centers", 2, layout="[N, D]")
@@ -68,7 +71,7 @@ def random_features_init(
         raise ValueError(f"centers must have shape [N >= {width}, {dim}], got {list(centers.shape)}")
     checks.positive(bandwidth, "bandwidth")
     # The smallest of N uniform draws are a random subset: top_k compiles in a tenth of the time of a permutation.
-    _, index = jax.lax.top_k(jax.random.uniform(key, centers.shape[:1]), width)
+    _, index = jax.lax.top_k(jax.random.uniform(key, centers.shape[:1], jnp.float32), width)
     return RandomFeatures(centers=centers[index], bandwidth=jnp.asarray(bandwidth, accumulation_dtype(centers)))
 
 
@@ -104,5 +107,6 @@ def random_features(params: RandomFeatures, x: ArrayLike) -> Array:
     if projection is not None:
         wide = x.astype(accumulation_dtype(x, projection))
         return jax.nn.relu(jnp.matmul(wide, projection, precision="highest"))
+    assert centers is not None  # checked above, by way of dim
     assert bandwidth is not None
-    return gaussian_kernel(x.reshape(-1, dim), centers, bandwidth=bandwidth).reshape(*x.shape[:-1], -1)
+    return gaussian_kernel(x.reshape(-1, dim), centers, bandwidth=bandwidth).reshape(*x.shape[:-1], centers.shape[0])

@@ -5,6 +5,7 @@ integers, summed over a block, stays below 2^24, so float32 computes it exactly,
 multiplies bfloat16. Exact pieces are added as two-float numbers; what is left over is small enough for plain float32.
 """
 
+import functools
 import math
 from typing import NamedTuple
 
@@ -116,6 +117,7 @@ def _two_word_product(matrix: _Sliced, w: Array) -> Words:
         return jax.lax.scan(add_block, (zero, zero), (matrix, weight, side_by_side, whole))[0]
 
 
+@functools.partial(jax.jit, static_argnames="num_refinements")
 def refined_solve(half_gram: Words, cross: Words, *, ridge: Array, prior: Array | None, num_refinements: int) -> Array:
     """(H + H' + ridge I)^-1 (Q + ridge prior): a float32 Cholesky factor, refined against the two-word matrix."""
     high, low = half_gram
@@ -125,11 +127,19 @@ def refined_solve(half_gram: Words, cross: Words, *, ridge: Array, prior: Array 
     sliced = _slices(*gram)
     pulled = jnp.zeros_like(cross[0]) if prior is None else prior
 
-    def refine(_: int, w: Array) -> Array:
+    def refine(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        w, last_size = carry
         product = _two_word_product(sliced, w)
         residual, error = two_sum(cross[0], -product[0])
         residual = residual + (error + cross[1] - product[1] + ridge * (pulled - w))
         with jax.default_matmul_precision("highest"):
-            return w + jsl.cho_solve((factor, True), residual)
+            step = jsl.cho_solve((factor, True), residual)
+        # Steps that grow lead away (float32 could not factor the matrix well enough): each column stops there for good.
+        # Not "size < last_size": a NaN has to come through.
+        size = jnp.linalg.norm(step, axis=0)
+        onward = ~(size >= last_size)
+        return jnp.where(onward, w + step, w), jnp.where(onward, size, 0.0)
 
-    return jax.lax.fori_loop(0, num_refinements + 1, refine, jnp.zeros_like(cross[0]))
+    zero = jnp.zeros_like(cross[0])
+    start = (zero, jnp.full(zero.shape[1], jnp.inf, zero.dtype))
+    return jax.lax.fori_loop(0, num_refinements + 1, refine, start)[0]

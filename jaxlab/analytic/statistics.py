@@ -78,7 +78,7 @@ def class_stats_init(
     kinds = (second,) if isinstance(second, str) else tuple(second)
     for kind in kinds:
         checks.one_of(kind, "second", KINDS)
-    shift = jnp.zeros(dim) if shift is None else checks.floating(shift, "shift")
+    shift = jnp.zeros(dim, jnp.float32) if shift is None else checks.floating(shift, "shift")
     if shift.shape != (dim,):
         raise ValueError(f"shift must have shape [{dim}], got {list(shift.shape)}")
     dtype = state_dtype(dtype, shift)
@@ -135,7 +135,8 @@ def class_stats_update(
 
     Args:
       state: from ``class_stats_init`` or an earlier update.
-      x: float [N, D], no wider than the state; a row that counts and holds NaN makes the sums of its class NaN.
+      x: float [N, D], no wider than the state; a row that counts and holds NaN or infinity makes the moments of its
+        class (and the shared one) NaN.
       labels: int [N]; rows outside [0, C) are ignored in every statistic. None is allowed for C = 1.
       where: bool [N], True where a row counts; the others may hold anything.
     Returns:
@@ -151,19 +152,29 @@ def class_stats_update(
     Reference: standard.
     """
     z, member = _rows(state, x, labels, where)
+    # In the product with the one-hot labels a NaN would reach every class: it is taken out, and spoils its own.
+    finite = jnp.all(jnp.isfinite(z), axis=1, keepdims=True)
+    z = jnp.where(finite, z, 0.0)
+    spoiled = jnp.where(jnp.any(member & ~finite, axis=0), jnp.nan, 0.0).astype(z.dtype)  # [C]
+    any_spoiled = jnp.sum(spoiled)
     one_hot = member.astype(z.dtype)
     with jax.default_matmul_precision("highest"):
         full = None
         if state.full is not None:
-            full = state.full + jax.lax.map(lambda column: (z * column[:, None]).T @ z, one_hot.T)
+            full = state.full + _scatter_per_class(z, one_hot) + spoiled[:, None, None]
         return ClassStats(
             count=state.count + jnp.sum(member, axis=0, dtype=jnp.int32),
-            sum=state.sum + one_hot.T @ z,
+            sum=state.sum + one_hot.T @ z + spoiled[:, None],
             shift=state.shift,
-            diag=None if state.diag is None else state.diag + one_hot.T @ (z * z),
-            shared=None if state.shared is None else state.shared + z.T @ z,
+            diag=None if state.diag is None else state.diag + one_hot.T @ (z * z) + spoiled[:, None],
+            shared=None if state.shared is None else state.shared + z.T @ z + any_spoiled,
             full=full,
         )
+
+
+@jax.jit
+def _scatter_per_class(z: Array, one_hot: Array) -> Array:
+    return jax.lax.map(lambda column: (z * column[:, None]).T @ z, one_hot.T)
 
 
 def rebase(state: ClassStats, shift: Array) -> ClassStats:
@@ -337,8 +348,6 @@ def class_means(
     checks.size(num_classes, "num_classes")
     mask = checks.mask(where, "where", labels.shape[:1])
     rows = features.astype(accumulation_dtype(features))
-    if mask is not None:
-        rows = jnp.where(mask[:, None], rows, 0.0)
     if labels.ndim == 1:
         weight = (checks.integer(labels, "labels")[:, None] == jnp.arange(num_classes)).astype(rows.dtype)
     else:
@@ -347,6 +356,7 @@ def class_means(
             raise ValueError(f"soft labels must have {num_classes} columns, got {weight.shape[1]}")
     if mask is not None:
         weight = jnp.where(mask[:, None], weight, 0.0)
+    rows = jnp.where(jnp.any(weight != 0, axis=1, keepdims=True), rows, 0.0)
     if unit:
         rows = normalize(rows)
     total = jnp.sum(weight, axis=0)[:, None]

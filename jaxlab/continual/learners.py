@@ -34,7 +34,7 @@ from jaxlab.analytic import (
     rls_update,
 )
 from jaxlab.continual.stream import Learner
-from jaxlab.typing import Array, ArrayLike, PyTree
+from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
 __all__ = [
     "AnalyticHead",
@@ -211,6 +211,7 @@ def analytic_class_incremental(
     bandwidth: ArrayLike = 10.0,
     form: str = "gram",
     accumulate: str = "plain",
+    dtype: DTypeLike | None = None,
 ) -> Learner:
     r"""G-ACIL: ridge regression on a random expansion, updated class by class or in any mixture of classes.
 
@@ -229,6 +230,7 @@ def analytic_class_incremental(
       form: "gram" (default), "recursive" (as published; in float32 only for ridge >= 1; no merge, no forget) or
         "balanced" (every seen class weighs the same; keeps a [B, B] matrix per class).
       accumulate: "plain" or "compensated", for form="gram".
+      dtype: of features and statistics: None is float32, float64 (as published) is allowed where it is enabled.
     Returns:
       Learner; its head is an AnalyticHead.
     Raises:
@@ -250,18 +252,22 @@ def analytic_class_incremental(
     checks.positive(ridge, "ridge")
 
     def init(key: Array) -> AnalyticState:
-        features = random_features_init(key, dim, width=width, kind=kind, centers=centers, bandwidth=bandwidth)
+        features = random_features_init(
+            key, dim, width=width, kind=kind, centers=centers, bandwidth=bandwidth, dtype=dtype
+        )
         statistics: GramState | RLSState | ClassStats
         if form == "gram":
-            statistics = gram_init(width, num_classes, accumulate=accumulate)
+            statistics = gram_init(width, num_classes, accumulate=accumulate, dtype=dtype)
         elif form == "recursive":
-            statistics = rls_init(width, num_classes, ridge=ridge)
+            statistics = rls_init(width, num_classes, ridge=ridge, dtype=dtype)
         else:
-            statistics = class_stats_init(num_classes, width, second="full")
+            statistics = class_stats_init(num_classes, width, second="full", dtype=dtype)
         return AnalyticState(features, statistics, jnp.zeros(num_classes, jnp.int32))
 
     def update(state: AnalyticState, x: Array, labels: Array, *, where: Array | None = None) -> AnalyticState:
+        x = checks.rank(checks.floating(x, "x"), "x", 2, layout="[N, D]")
         labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[N]")
+        checks.batch_match(x, "x", labels, "labels")
         known = (labels >= 0) & (labels < num_classes)
         counts = known if where is None else known & jnp.asarray(checks.mask(where, "where", labels.shape))
         rows = random_features(state.features, jnp.where(counts[:, None], x, 0))

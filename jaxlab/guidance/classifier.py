@@ -46,7 +46,9 @@ def _scores_and_labels(scores: ArrayLike, name: str, labels: ArrayLike, fewest: 
 
 def _own(scores: Array, labels: Array) -> Array:
     """The entry of the label, NaN where the label is no class."""
-    return jnp.take_along_axis(scores, labels[..., None], axis=-1, mode="fill", fill_value=jnp.nan)[..., 0]
+    inside = (labels >= 0) & (labels < scores.shape[-1])
+    own = jnp.take_along_axis(scores, jnp.where(inside, labels, 0)[..., None], axis=-1)[..., 0]
+    return jnp.where(inside, own, jnp.nan)
 
 
 # A classifier that is only asked
@@ -73,10 +75,10 @@ def confusing_class(probs: ArrayLike, labels: ArrayLike) -> Array:
     """
     scores, labels = _scores_and_labels(probs, "probs", labels, 2)
     own = jnp.arange(scores.shape[-1]) == labels[..., None]
-    # Not the own class even where all the others have no probability at all, or NaN.
-    others = jnp.where(own | jnp.isnan(scores), -jnp.inf, scores)
-    best = jnp.argmax(jnp.where(own, -jnp.inf, jnp.maximum(others, jnp.finfo(scores.dtype).min)), axis=-1)
-    return best.astype(jnp.int32)
+    lowest = jnp.finfo(scores.dtype).min
+    # Above minus infinity, so that the own class is not taken even where all the others are excluded or NaN.
+    others = jnp.where(jnp.isnan(scores), lowest, jnp.maximum(scores, lowest))
+    return jnp.argmax(jnp.where(own, -jnp.inf, others), axis=-1).astype(jnp.int32)
 
 
 def confusion_scale(probs: ArrayLike, labels: ArrayLike, *, gamma: ArrayLike, threshold: ArrayLike = 0.0) -> Array:
@@ -232,7 +234,7 @@ def sine_guidance_boost(
     Reference: Ma et al., as in ``classifier_logit_objective``, checked against the authors' code.
     """
     checks.positive(num_steps, "num_steps")
-    position = jnp.asarray(step, jnp.result_type(float, step)) / num_steps
+    position = jnp.asarray(step, jnp.promote_types(jnp.float32, jnp.result_type(step))) / num_steps
     return jnp.maximum(factor * peak * jnp.sin(jnp.pi * position), 0.0)
 
 
@@ -250,8 +252,8 @@ def rms_normalize(gradient: ArrayLike, *, like: ArrayLike) -> Array:
       ValueError: shapes differ, or there is no batch axis.
       TypeError: an array is not floating point.
 
-    >>> print(rms_normalize(jnp.array([[0.0, 2.0]]), like=jnp.array([[3.0, 3.0]])))
-    [[0.        4.2426405]]
+    >>> print(rms_normalize(jnp.array([[2.0, -2.0]]), like=jnp.array([[1.0, 7.0]])))
+    [[ 5. -5.]]
 
     Reference: Ma et al., as in ``classifier_logit_objective``, checked against the authors' code.
     """

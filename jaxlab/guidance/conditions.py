@@ -1,4 +1,4 @@
-"""Several predictions into one, as plain arithmetic on arrays: predictions of a denoiser, or logits."""
+"""Several predictions into one, as arithmetic on arrays (predictions of a denoiser, or logits), and their scales."""
 
 import jax.numpy as jnp
 
@@ -6,7 +6,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["combine", "combine_nested", "combine_weighted"]
+__all__ = ["combine", "combine_nested", "combine_weighted", "cosine_power_schedule", "phase_scale"]
 
 
 def _scale(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -123,3 +123,55 @@ def combine_weighted(cond: ArrayLike, references: ArrayLike, scales: ArrayLike) 
         raise ValueError(f"scales must have shape [{away.shape[0]}] or [{away.shape[0]}, B], got {list(scales.shape)}")
     weights = _scale(scales, "scales", away.shape, dtype) - 1.0
     return (wide + jnp.sum(weights * away, axis=0)).astype(cond.dtype)
+
+
+def cosine_power_schedule(
+    step: ArrayLike, num_steps: ArrayLike, *, scale: ArrayLike = 1.0, power: ArrayLike = 5.0
+) -> Array:
+    r"""A guidance scale that falls from its full value to half of it, most of the way early on.
+
+    .. math:: w_i = \frac w2 + \frac w4 \left( 1 - \cos\left( \pi \left( \tfrac{N - i}{N} \right)^p \right) \right)
+
+    Hand it on as ``cfg(lambda context: cosine_power_schedule(context.step, context.num_steps, scale=4.0))``.
+
+    Args:
+      step: i, a number or an array, in [0, num_steps].
+      num_steps: N > 0.
+      scale: w, broadcasts with step; half of it is where the scale ends, so scales below 2 end below 1.
+      power: p > 0; 5 is the paper's, a larger one falls earlier.
+    Returns:
+      float32 or wider, shape of step and scale together.
+    Raises:
+      ValueError: a static num_steps or power <= 0.
+
+    >>> print(cosine_power_schedule(jnp.array([0, 10]), 10, scale=4.0))
+    [4. 2.]
+
+    Reference: Meng et al., "EchoMimicV3" (2025), checked against the authors' code.
+    """
+    checks.positive(num_steps, "num_steps")
+    checks.positive(power, "power")
+    wide = jnp.asarray(step, jnp.promote_types(jnp.float32, jnp.result_type(step)))
+    remaining = jnp.clip(1.0 - wide / num_steps, 0.0, 1.0)
+    return jnp.asarray(scale) * (0.5 + 0.25 * (1.0 - jnp.cos(jnp.pi * remaining**power)))
+
+
+def phase_scale(step: ArrayLike, *, steps: ArrayLike = 2, scale: ArrayLike = 1.5) -> Array:
+    r"""The factor on a negative condition (its embedding, say): larger in the first steps, then 1.
+
+    .. math:: f_i = s \text{ if } i \le n, \text{ else } 1
+
+    Args:
+      step: i >= 0, an int or an array.
+      steps: n, the last step with the larger factor.
+      scale: s; 1 is neutral.
+    Returns:
+      float32 or wider, the shape of step.
+
+    >>> print(phase_scale(jnp.arange(5)))
+    [1.5 1.5 1.5 1.  1. ]
+
+    Reference: Meng et al., "EchoMimicV3" (2025), the paper's factor. The released code multiplies again what it has
+    multiplied, so that the factor grows and stays; that is not followed.
+    """
+    return jnp.where(jnp.asarray(step) <= steps, jnp.asarray(scale, jnp.result_type(float, scale)), 1.0)

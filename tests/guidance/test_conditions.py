@@ -51,7 +51,27 @@ def test_weighted_guidance_adds_up():
     np.testing.assert_allclose(one, guidance.combine(P[0], P[1], scale=3.0), rtol=1e-5, atol=1e-5)
 
 
+def test_the_cosine_power_schedule_falls_from_the_scale_to_its_half():
+    steps = np.arange(21)
+    expected = 4.0 / 2 + 4.0 / 2 * (1 - np.cos(np.pi * ((20 - steps) / 20) ** 5)) / 2
+    got = guidance.cosine_power_schedule(steps, 20, scale=4.0)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+    np.testing.assert_allclose(got[jnp.array([0, 10, 20])], [4.0, 4 * (0.5 + (1 - np.cos(np.pi / 32)) / 4), 2.0], 1e-6)
+    assert (np.diff(got) <= 0).all()
+    gentle = guidance.cosine_power_schedule(10, 20, scale=4.0, power=1.0)
+    np.testing.assert_allclose(gentle, 3.0, rtol=1e-6)
+
+
+def test_the_phase_factor_neither_grows_nor_stays():
+    factors = np.asarray(guidance.phase_scale(np.arange(6)))
+    np.testing.assert_array_equal(factors, [1.5, 1.5, 1.5, 1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(guidance.phase_scale(np.arange(4), steps=0, scale=3.0), [3.0, 1.0, 1.0, 1.0])
+    np.testing.assert_array_equal(guidance.phase_scale(np.arange(4), scale=1.0), 1.0)
+
+
 BAD = {
+    "power": (lambda: guidance.cosine_power_schedule(0, 5, power=0.0), ValueError, "power must be > 0"),
+    "no steps": (lambda: guidance.cosine_power_schedule(0, 0), ValueError, "num_steps must be > 0"),
     "shapes": (lambda: guidance.combine(P[0], P[1, :2], scale=1.0), ValueError, "same shape"),
     "scale": (lambda: guidance.combine(P[0], P[1], scale=jnp.ones(5)), ValueError, "leading axes of [4, 5]"),
     "integers": (lambda: guidance.combine(jnp.arange(3), jnp.ones(3), scale=1.0), TypeError, "cond must be floating"),

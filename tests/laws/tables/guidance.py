@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxlab import guidance
-from tests.laws.row import D, M, N, Row, inputs, normal, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, normal, probabilities, uniform
 
 STEPS = 4
 
@@ -39,6 +39,7 @@ def coefficients():
     return guidance.LinearAGCoeffs(lower, lower - jnp.eye(STEPS) / STEPS)
 
 
+ASKED = {"make": inputs(probs=probabilities(N, C), labels=integers(N, high=C))}
 PAIR = {"cond": normal(N, D), "uncond": normal(N, D)}
 
 ROWS = {
@@ -89,5 +90,70 @@ ROWS = {
         diff=("cond", "uncond"),
         bf16=("cond", "uncond"),
         tol=1e-4,
+    ),
+    "cosine_power_schedule": Row(
+        guidance.cosine_power_schedule,
+        inputs(step=uniform(N, high=5.0), scale=uniform(low=1.0, high=5.0)),
+        static={"num_steps": 6},
+        batch=("step",),
+        diff=("step", "scale"),
+        bf16=("step",),
+    ),
+    "phase_scale": Row(
+        guidance.phase_scale,
+        inputs(step=integers(N, high=5), scale=uniform(low=1.0, high=2.0)),
+        batch=("step",),
+        diff=("scale",),
+    ),
+    "confusing_class": Row(guidance.confusing_class, batch=("probs", "labels"), bf16=("probs",), **ASKED),
+    "confusion_scale": Row(
+        guidance.confusion_scale,
+        static={"gamma": 3.0, "threshold": 0.1},
+        batch=("probs", "labels"),
+        bf16=("probs",),
+        **ASKED,
+    ),
+    "classifier_logit_objective": Row(
+        guidance.classifier_logit_objective,
+        inputs(logits=normal(N, C), labels=integers(N, high=C), marginal_scale=uniform()),
+        batch=("logits", "labels"),
+        diff=("logits",),
+        bf16=("logits",),
+    ),
+    "classifier_gradient": Row(
+        guidance.classifier_gradient,
+        inputs(x=normal(N, C), labels=integers(N, high=C)),
+        static={"classify": lambda x: jnp.tanh(x) + x},
+        batch=("x", "labels"),
+        bf16=("x",),
+    ),
+    "smooth_relu": Row(
+        guidance.smooth_relu,
+        inputs(x=normal(N, D), sharpness=uniform(low=1.0, high=5.0)),
+        batch=("x",),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "sine_guidance_boost": Row(
+        guidance.sine_guidance_boost,
+        inputs(step=uniform(N, high=5.0), peak=uniform()),
+        static={"num_steps": 6},
+        batch=("step",),
+        diff=("step", "peak"),
+        bf16=("step",),
+    ),
+    "rms_normalize": Row(
+        guidance.rms_normalize,
+        inputs(gradient=normal(N, D), like=normal(N, D)),
+        batch=("gradient", "like"),
+        diff=("gradient", "like"),
+        bf16=("gradient", "like"),
+    ),
+    "classifier_guided_mean": Row(
+        guidance.classifier_guided_mean,
+        inputs(mean=normal(N, D), variance=uniform(), gradient=normal(N, D), boost=uniform(), scale=uniform()),
+        batch=("mean", "gradient"),
+        diff=("mean", "variance", "gradient", "boost", "scale"),
+        bf16=("mean", "gradient"),
     ),
 }
