@@ -1,31 +1,32 @@
 """Which guidance rule keeps quality at a high scale?
 
-One conditional denoiser makes images by 20 DDIM steps, with the same noise for every rule, at several guidance scales (1
-is the conditional prediction itself). A classifier that has guided nothing judges them: Frechet distance of its features
-to those of the data (of the images as they are, and clipped to the range of the data, as a screen would show them),
-accuracy of the wanted class, and recall; saturation is the share of numbers outside the range. Guidance does not improve
-the Frechet distance of digits, so rules are compared at the same scale.
+One conditional denoiser makes images by 20 DDIM steps, with the same noise for every rule, at several guidance scales;
+1 is the conditional prediction itself. A classifier that has guided nothing judges them: Frechet distance of its
+features to those of the data (for the images as they are, and clipped as a screen would show them), accuracy of the
+wanted class, and recall; saturation is the share of numbers outside the range. Guidance does not improve the Frechet
+distance of digits, so rules are compared at the same scale.
 """
 
 import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from matplotlib.figure import Figure
 
+from experiments import guided_sampling as rules
 from experiments import plots
 from experiments.assets import denoiser
-from experiments.assets.denoiser import PROCESS, ClassifierConfig, DenoiserConfig
+from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
+from experiments.guided_sampling import Guided, Networks, Setting, Task
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
-from jaxlab import diffusion, guidance, metrics
+from jaxlab import metrics
 from jaxlab.guidance import Rule
-from jaxlab.typing import Array, PyTree
+from jaxlab.typing import Array
 
 DATASETS = ("digits",)
 SEED_SCOPE = "sampling noise only (one denoiser, one judge, the same wanted classes)"
@@ -75,196 +76,31 @@ class Config:
 QUICK = {"samples": 60, "steps": 5, "train_steps": 200, "classifier_steps": 100, "weak_steps": 50}
 
 
-class Setting(NamedTuple):
-    """What every seed sees: the trained networks, the wanted classes, and how the judge sees the data."""
-
-    params: PyTree
-    weak: PyTree
-    guide: PyTree
-    judge: PyTree
-    labels: Array  # [B]
-    real: Array  # [N, D] features
-
-
-class Task(NamedTuple):
-    """One run of the sampler: what a rule is built from."""
-
-    config: Config
-    nets: "Networks"
-    setting: Setting
-    scale: Array
-
-    @property
-    def labels(self) -> Array:
-        return self.setting.labels
-
-    @property
-    def turn(self) -> float:
-        """How far the angle of ``denoiser.angle`` falls in a step."""
-        return math.pi / 2 / self.config.steps
-
-    def model(self, labels: Array, *, weak: bool = False) -> Callable[[Array, Array], Array]:
-        """Data predictions under the given classes, in the range of the data: without that, a network that is asked far
-        from what it has seen answers anything, and the next step goes further."""
-        params, config = (self.setting.weak, self.nets.weak) if weak else (self.setting.params, self.nets.denoiser)
-        predict = denoiser.model(config, params, labels, kind="x0")
-        return lambda x, t: jnp.clip(predict(x, t), -1.0, 1.0)
-
-    def none(self) -> Array:
-        """The class that stands for none."""
-        return jnp.full_like(self.labels, self.nets.denoiser.sizes[0])
-
-    def classify(self, x: Array, *, smooth: bool = False) -> Array:
-        """Logits of the classifier that guides."""
-        activation = functools.partial(guidance.smooth_relu, sharpness=self.config.sharpness) if smooth else nnx.relu
-        return denoiser.classifier(self.nets.guide, activation=activation).logits(self.setting.guide, x)
-
-
-class Networks(NamedTuple):
-    """The configurations of the networks."""
-
-    denoiser: DenoiserConfig
-    weak: DenoiserConfig
-    guide: ClassifierConfig
-    judge: ClassifierConfig
-
-
-class Guided(NamedTuple):
-    """What goes to the sampler beside the conditional prediction; ``takes_cond``: the reference depends on it."""
-
-    reference: Callable[..., Any]
-    rule: Rule | None
-    takes_cond: bool = False
-
-
-MakeRule = Callable[[Task], Rule | None]
-
-
-def away_from_null(make: MakeRule, task: Task) -> Guided:
-    """Classifier-free guidance: the reference is the same network without its condition."""
-    return Guided(task.model(task.none()), make(task))
-
-
-def cfg(task: Task) -> Rule:
-    return guidance.cfg(task.scale)
-
-
-def cfg_rescale(task: Task) -> Rule:
-    return guidance.chain(cfg(task), guidance.rescale_std(task.config.rescale))
-
-
-def cfg_interval(task: Task) -> Rule:
-    return guidance.chain(guidance.interval(task.config.low, task.config.high), cfg(task))
-
-
-def cfg_dynamic(task: Task) -> Rule:
-    def scale(context: guidance.Context) -> Array:
-        return guidance.cosine_power_schedule(context.step, context.num_steps, scale=task.scale)
-
-    return guidance.cfg(scale)
-
-
-def cfg_momentum(task: Task) -> Rule:
-    return guidance.chain(guidance.momentum(task.config.momentum), cfg(task))
-
-
-def cfg_clip(task: Task) -> Rule:
-    return guidance.chain(guidance.clip_norm(task.config.norm), cfg(task))
-
-
-def apg_projection(task: Task) -> Rule:
-    return guidance.chain(guidance.project(0.0), cfg(task))
-
-
-def apg(task: Task) -> Rule:
-    config = task.config
-    return guidance.chain(
-        guidance.momentum(config.momentum), guidance.clip_norm(config.norm), guidance.project(0.0), cfg(task)
-    )
-
-
-def autoguidance(task: Task) -> Guided:
-    """The reference is a small network that was trained briefly, under the same condition."""
-    return Guided(task.model(task.labels, weak=True), cfg(task))
-
-
-def gfcg(task: Task) -> Guided:
-    """The reference is the class that a classifier takes the prediction for; its doubt sets the scale."""
-
-    def reference(x: Array, t: Array, cond: Array) -> tuple[Array, Array]:
-        probs = jax.nn.softmax(task.classify(cond))
-        scale = guidance.confusion_scale(probs, task.labels, gamma=task.scale - 1.0)
-        return task.model(guidance.confusing_class(probs, task.labels))(x, t), scale
-
-    return Guided(reference, guidance.cfg(lambda context: context.extras), takes_cond=True)
-
-
-def _climb(task: Task, move: Callable[[Array, Array, Array], Array]) -> Guided:
-    """A classifier as a reference: ``cfg(w)`` adds w - 1 times ``move(x, t, cond)`` to the result of every step."""
-
-    def reference(x: Array, t: Array, cond: Array) -> Array:
-        # A DDIM step that turns by the angle h takes sin(h) / std of a change of the data prediction.
-        return cond - (PROCESS.std(t) / jnp.sin(task.turn))[:, None] * move(x, t, cond)
-
-    return Guided(reference, cfg(task), takes_cond=True)
-
-
-def classifier_naive(task: Task) -> Guided:
-    """A classifier of clean images is shown the noisy ones; the mean moves by variance times gradient."""
-
-    def move(x: Array, t: Array, cond: Array) -> Array:
-        gradient = guidance.classifier_gradient(task.classify, x, task.labels, marginal_scale=1.0)
-        after = jnp.maximum(denoiser.angle(t) - task.turn, 0.0)
-        ratio = PROCESS.alpha(t) / jnp.cos(after)
-        # Of the step from t back: the variance of the posterior of the forward process.
-        variance = jnp.sin(after) ** 2 * (1.0 - (ratio * jnp.sin(after) / PROCESS.std(t)) ** 2)
-        return guidance.classifier_guided_mean(jnp.zeros_like(x), variance[:, None], gradient)
-
-    return _climb(task, move)
-
-
-def classifier_denoised(task: Task, *, smooth: bool = False, marginal_scale: float = 1.0, boost: float = 0.0) -> Guided:
-    """It is shown the data prediction instead; its gradient counts by direction, and less and less."""
-    size = task.config.classifier_shift
-    classify = functools.partial(task.classify, smooth=smooth)
-
-    def move(x: Array, t: Array, cond: Array) -> Array:
-        gradient = guidance.classifier_gradient(classify, cond, task.labels, marginal_scale=marginal_scale)
-        now = denoiser.angle(t)
-        left = now / (jnp.pi / 2)
-        amount = size * left + guidance.sine_guidance_boost(1.0 - left, 1, peak=size, factor=boost)
-        # The paper moves x before the step, of which the step keeps the share of the noise that stays.
-        amount *= jnp.sin(jnp.maximum(now - task.turn, 0.0)) / jnp.sin(now)
-        return amount[:, None] * guidance.rms_normalize(gradient, like=x)
-
-    return _climb(task, move)
-
-
-def elucd(task: Task) -> Guided:
-    """The same with smooth activations, the label's logit alone, and more in the middle."""
-    return classifier_denoised(task, smooth=True, marginal_scale=0.0, boost=0.3)
-
-
-def _free(make: MakeRule) -> Callable[[Task], Guided]:
-    return functools.partial(away_from_null, make)
+def _free(make: Callable[[Task], Rule | None]) -> Callable[[Task], Guided]:
+    return functools.partial(rules.away_from_null, make)
 
 
 METHODS = (
     Method("none", None, _free(lambda task: None), note="the conditional prediction; no scale"),
-    Method("cfg", None, _free(cfg)),
-    Method("cfg_rescale", None, _free(cfg_rescale)),
-    Method("cfg_interval", 6, _free(cfg_interval), note="guidance in the middle only"),
-    Method("cfg_dynamic", 11, _free(cfg_dynamic), note="the scale falls to its half"),
-    Method("cfg_momentum", 282, _free(cfg_momentum), note="of APG the momentum alone"),
-    Method("cfg_clip", 282, _free(cfg_clip), note="of APG the norm alone"),
-    Method("apg_projection", 282, _free(apg_projection), note="of APG the projection alone"),
-    Method("apg", 282, _free(apg)),
-    Method("autoguidance", None, autoguidance, note="away from a weaker network"),
-    Method("gfcg", 13, gfcg, note="the law of the scale is a reconstruction; scale w is its largest"),
-    Method("classifier_naive", 4, classifier_naive, note="gradient of a classifier that sees noisy images"),
-    Method("classifier_denoised", 4, classifier_denoised, note="it sees the data prediction; direction only"),
-    Method("elucd", 4, elucd, note="the same, smooth, softened, more in the middle"),
+    Method("cfg", None, _free(rules.cfg)),
+    Method("cfg_rescale", None, _free(rules.cfg_rescale)),
+    Method("cfg_interval", 6, _free(rules.cfg_interval), note="guidance in the middle only"),
+    Method("cfg_dynamic", 11, _free(rules.cfg_dynamic), note="the scale falls to its half"),
+    Method("cfg_momentum", 282, _free(rules.cfg_momentum), note="of APG the momentum alone"),
+    Method("cfg_clip", 282, _free(rules.cfg_clip), note="of APG the norm alone"),
+    Method("apg_projection", 282, _free(rules.apg_projection), note="of APG the projection alone"),
+    Method("apg", 282, _free(rules.apg)),
+    Method("autoguidance", None, rules.autoguidance, note="away from a weaker network; predictions clipped"),
+    Method("gfcg", 13, rules.gfcg, note="the law of the scale is a reconstruction; scale w is its largest"),
+    Method("classifier_naive", 4, rules.classifier_naive, note="a classifier sees noisy images; predictions clipped"),
+    Method("classifier_denoised", 4, rules.classifier_denoised, note="it sees the data prediction; direction only"),
+    Method("elucd", 4, rules.elucd, note="the same, smooth, joint logit, more in the middle"),
 )
+
+
+def name_of(metric: str, scale: float) -> str:
+    """The name of a metric at a scale, such as frechet_7.5."""
+    return f"{metric}_{scale:g}"
 
 
 def _at(metric: str, method: str) -> Callable[[Any], np.ndarray]:
@@ -323,14 +159,14 @@ CLAIMS = (
     ),
     Claim(
         13,
-        "Gradient-free classifier guidance names more right classes than CFG at equal Frechet distance",
+        "Gradient-free classifier guidance makes more images of the right class than CFG at equal distance",
         _accuracy_at_equal_frechet("gfcg", "cfg", SCALES[0]),
         ">",
         0.0,
     ),
     Claim(
         13,
-        "Gradient-free classifier guidance names more right classes than autoguidance at equal Frechet distance",
+        "Gradient-free classifier guidance makes more images of the right class than autoguidance at equal distance",
         _accuracy_at_equal_frechet("gfcg", "autoguidance", SCALES[0]),
         ">",
         0.0,
@@ -366,27 +202,6 @@ CLAIMS = (
 )
 
 
-def name_of(metric: str, scale: float) -> str:
-    """The name of a metric at a scale, such as frechet_7.5."""
-    return f"{metric}_{scale:g}"
-
-
-def draw(task: Task, key: Array, guided: Guided) -> Array:
-    """Images [B, D] of one rule."""
-    keys = jax.random.split(key, task.labels.shape[0])
-    dim = task.nets.denoiser.dim
-    return diffusion.sample(
-        keys,
-        PROCESS.prior_sample(keys, (dim,)),
-        denoiser.even_times(task.config.steps),
-        cond_fn=task.model(task.labels),
-        uncond_fn=guided.reference,
-        rule=guided.rule,
-        step=diffusion.ddim(PROCESS, kind="x0"),
-        uncond_takes_cond=guided.takes_cond,
-    ).x
-
-
 def measure_row(
     method: Method, config: Config, nets: Networks, key: Array, setting: Setting
 ) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -395,7 +210,7 @@ def measure_row(
 
     def at(scale: Array) -> tuple[dict[str, Array], Array]:
         task = Task(config, nets, setting, scale)
-        x = draw(task, key, method.fn(task))
+        x = rules.draw(task, key, method.fn(task))
         seen = denoiser.judge(nets.judge, setting.judge, x)
         shown = denoiser.judge(nets.judge, setting.judge, jnp.clip(x, -1.0, 1.0))
         coverage = metrics.precision_recall_knn(real[: x.shape[0]], seen.features, k=3)
@@ -431,7 +246,7 @@ def prepare(config: Config, run: Run) -> tuple[Networks, Setting]:
         ClassifierConfig(dims=(dim, 96, classes), num_steps=config.classifier_steps, seed=2),
         ClassifierConfig(dims=(dim, 128, 64, classes), num_steps=config.classifier_steps),
     )
-    made = {"root": run.asset_root, "digest": data.digest}
+    made: dict[str, Any] = {"root": run.asset_root, "digest": data.digest}
     run.progress("training the denoisers")
     params, weak = (denoiser.denoiser_asset(net, x, y, **made) for net in (nets.denoiser, nets.weak))
     run.progress("training the classifiers")
@@ -473,8 +288,11 @@ def plot(result: Result) -> Figure:
         ax.minorticks_off()
         if metric == "frechet":
             ax.set_yscale("log")
-        if metric != "accuracy":
-            ax.get_legend().remove()
+        if legend := ax.get_legend():
+            if metric == "accuracy":
+                legend.set_bbox_to_anchor((0.5, -0.25), ax.transAxes)  # below the label of so small a panel
+            else:
+                legend.remove()
     return figure
 
 

@@ -58,7 +58,12 @@ def method_bars(ax: Axes, result_rows: Mapping[str, Any], methods: Sequence[str]
         ax.scatter(place + spread, seeds, s=14, color="black", alpha=0.7, linewidths=0, zorder=3)
         top = max(seeds.max(), 0.0)
         ax.annotate(
-            f"{seeds.mean():#.3g}", (place, top), (0, 4), textcoords="offset points", ha="center", fontsize=_fit(shown)
+            f"{seeds.mean():#.3g}".replace("0.", ".", 1),
+            (place, top),
+            (0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=_fit(shown),
         )
     slanted = sum(len(name) for name in shown) > 60 or len(shown) > 8
     ax.set_xticks(range(len(shown)), shown, fontsize=10)

@@ -16,6 +16,7 @@ from jaxlab.analytic.statistics import (
     ClassStats,
     centered_means,
     class_stats_variance,
+    second_moment,
     within_scatter,
 )
 from jaxlab.kernels import pairwise_sq_dists
@@ -187,9 +188,10 @@ def lda(
     if shrinkage == "diag":
         weight = means / (_tied_variance(stats) + ridge)
     elif shrinkage == "ks":
-        # With one row per class the scatter is zero, but its rounding is not.
-        spread = jnp.sum(stats.count) > jnp.sum(stats.count > 0)
-        scatter = jnp.where(spread, within_scatter(stats), 0.0)
+        # With one row per class (or copies of one) the scatter is zero, but its rounding is not.
+        scatter = within_scatter(stats)
+        rounding = 16 * jnp.finfo(scatter.dtype).eps * jnp.trace(second_moment(stats))
+        scatter = jnp.where(jnp.trace(scatter) > rounding, scatter, 0.0)
         with jax.default_matmul_precision("highest"):
             weight = means @ ks_precision(scatter, jnp.sum(stats.count))
     else:
@@ -313,7 +315,8 @@ def logistic_regression(
     >>> print(jnp.round(logistic_regression(x, y, ridge=1.0).weight, 3))
     [[-0.521  0.521]]
 
-    Reference: standard; equal to scikit-learn's LogisticRegression(C=1 / ridge).
+    Reference: standard; equal to scikit-learn's LogisticRegression(C=1 / ridge) for three classes or more, and to
+    C = 2 / ridge for two, where scikit-learn keeps one weight vector for both.
     """
     x = checks.rank(checks.floating(x, "x"), "x", 2, layout="[N, D]")
     targets = checks.rank(checks.floating(targets, "targets"), "targets", 2, layout="[N, C]")

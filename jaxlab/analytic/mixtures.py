@@ -24,7 +24,11 @@ class GaussianMixture(NamedTuple):
 
 
 class MixtureFit(NamedTuple):
-    """A fitted mixture, the posterior of every row, and the mean log-likelihood before every iteration."""
+    """A fitted mixture, and the posterior and mean log-likelihood of every iteration.
+
+    An iteration fits a mixture to the posterior it is given, then finds likelihood and posterior under it; ``mixture``
+    is fitted to the last posterior.
+    """
 
     mixture: GaussianMixture
     posterior: Array  # [N, K]

@@ -290,6 +290,15 @@ def class_stats_variance(state: ClassStats) -> Array:
     return jnp.maximum(square / count - centered_means(state) ** 2, 0.0)
 
 
+def second_moment(state: ClassStats) -> Array:
+    """Sum of z z' over all rows, z = x - shift [D, D]."""
+    if state.shared is not None:
+        return state.shared
+    if state.full is not None:
+        return jnp.sum(state.full, axis=0)
+    raise ValueError('second moments over all features are needed: class_stats_init(..., second="shared") or "full"')
+
+
 def within_scatter(state: ClassStats) -> Array:
     r"""Scatter about the class means, pooled over classes.
 
@@ -308,12 +317,7 @@ def within_scatter(state: ClassStats) -> Array:
 
     Reference: standard.
     """
-    if state.shared is not None:
-        total = state.shared
-    elif state.full is not None:
-        total = jnp.sum(state.full, axis=0)
-    else:
-        raise ValueError('a covariance needs second moments: class_stats_init(..., second="shared") or "full"')
+    total = second_moment(state)
     with jax.default_matmul_precision("highest"):
         return total - centered_means(state).T @ state.sum
 

@@ -171,7 +171,7 @@ def phase_scale(step: ArrayLike, *, steps: ArrayLike = 2, scale: ArrayLike = 1.5
     >>> print(phase_scale(jnp.arange(5)))
     [1.5 1.5 1.5 1.  1. ]
 
-    Reference: Meng et al., "EchoMimicV3" (2025), the paper's factor. The released code multiplies again what it has
-    multiplied, so that the factor grows and stays; that is not followed.
+    Reference: Meng et al., "EchoMimicV3" (2025), checked against the authors' code, of which one thing is not followed:
+    it multiplies again what it has multiplied, so that the factor grows and stays.
     """
     return jnp.where(jnp.asarray(step) <= steps, jnp.asarray(scale, jnp.result_type(float, scale)), 1.0)

@@ -33,8 +33,8 @@ def solve_spd(matrix: ArrayLike, rhs: ArrayLike, *, ridge: ArrayLike = 0.0) -> A
       ValueError: shapes do not agree, or a static ridge < 0.
       TypeError: matrix or rhs is not floating point.
 
-    >>> print(solve_spd(jnp.diag(jnp.array([1.0, 3.0])), jnp.array([4.0, 8.0]), ridge=1.0))
-    [2. 2.]
+    >>> print(solve_spd(jnp.diag(jnp.array([0.0, 3.0])), jnp.array([4.0, 8.0]), ridge=1.0))
+    [4. 2.]
 
     Reference: standard.
     """

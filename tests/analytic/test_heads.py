@@ -222,6 +222,14 @@ def test_one_example_per_class_makes_ks_the_nearest_mean_for_any_numbers(num_cla
     close(lda(stats, shrinkage="ks").weight, nearest_mean(stats).weight, 1e-5)
 
 
+def test_copies_of_one_example_per_class_are_one_example():
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        x = 1 + rng.normal(size=(10, 64)).astype(np.float32)
+        stats = fit(np.repeat(x, 2, axis=0), np.repeat(rng.permutation(10), 2), 10, second="shared")
+        close(lda(stats, shrinkage="ks").weight, nearest_mean(stats).weight, 1e-4)
+
+
 def test_a_multiple_of_the_identity_makes_ks_the_nearest_mean():
     # Deviations plus and minus each axis: the scatter is 2 sigma^2 I per class.
     mean = np.random.default_rng(16).normal(size=(3, DIM))

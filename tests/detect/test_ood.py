@@ -186,7 +186,7 @@ def test_input_pre_processing_is_one_step_up_the_score():
         (statistics(TRAIN), jnp.zeros((2, DIM + 1)), 0.0, ValueError, "x must have shape"),
         (statistics(TRAIN), jnp.array(1.0), 0.0, ValueError, "x must have shape"),
         (statistics(TRAIN), jnp.zeros((2, DIM)), -1.0, ValueError, "ridge must be at least 0"),
-        (class_stats_init(CLASSES, DIM), jnp.zeros((2, DIM)), 0.0, ValueError, "a covariance needs second moments"),
+        (class_stats_init(CLASSES, DIM), jnp.zeros((2, DIM)), 0.0, ValueError, "second moments over all features"),
     ],
 )
 def test_bad_input_of_mahalanobis(stats, x, ridge, error, words):

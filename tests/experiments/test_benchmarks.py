@@ -166,9 +166,10 @@ def test_json_is_strict_and_whole():
 
 
 def test_the_table_says_it_all(capsys):
-    from experiments.report import make_console
+    from rich.console import Console
 
-    harness.print_report(make_console(), REPORT, {"Machine": {"cores": 2}})
+    wide = Console(width=200, highlight=False, markup=False, emoji=False)  # whatever the terminal of the test session
+    harness.print_report(wide, REPORT, {"Machine": {"cores": 2}})
     printed = capsys.readouterr().out
     for part in (
         "width 10: ten rows, condition 5",

@@ -1,0 +1,107 @@
+"""The question of guidance rules: its rules, its measures, and a quick run from end to end."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import guidance_rules as question
+from experiments import guided_sampling as rules
+from experiments.assets import denoiser
+from experiments.command_line import answer
+from jaxlab import guidance
+
+SCALES = question.SCALES
+
+
+def test_the_quick_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
+    assert answer(question, argv) == 0
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert result["errors"] == {}
+    assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
+    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
+    rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
+    names = {method.name for method in question.METHODS}
+    metrics = ("frechet", "frechet_clipped", "saturation", "accuracy", "recall")
+    assert set(rows) == {question.name_of(metric, scale) for metric in metrics for scale in SCALES}
+    assert all(set(row) == names for row in rows.values())
+    for scale in SCALES:
+        assert (rows[question.name_of("saturation", scale)]["apg"] < rows[f"saturation_{scale:g}"]["cfg"]).all()
+        np.testing.assert_array_equal(rows[question.name_of("frechet", scale)]["none"], rows["frechet_3"]["none"])
+    assert (rows["frechet_15"]["cfg"] > rows["frechet_3"]["cfg"]).all()
+    assert (rows["frechet_3"]["none"] < rows["frechet_3"]["cfg"]).all()
+
+
+CONFIG = question.Config(samples=30, steps=4)
+NETS = rules.Networks(
+    denoiser.DenoiserConfig(dim=4, sizes=(3,), hidden=8),
+    denoiser.DenoiserConfig(dim=4, sizes=(3,), hidden=8),
+    denoiser.ClassifierConfig(dims=(4, 5, 3)),
+    denoiser.ClassifierConfig(dims=(4, 5, 3)),
+)
+
+
+def task(scale):
+    init, _ = denoiser._network(NETS.denoiser)
+    params, weak = init(jax.random.key(0)), init(jax.random.key(1))
+    guide = denoiser.classifier(NETS.guide).init(jax.random.key(2))
+    setting = rules.Setting(params, weak, guide, guide, jnp.arange(6) % 3, jnp.zeros((9, 5)))
+    return rules.Task(CONFIG, NETS, setting, jnp.float32(scale))
+
+
+def images(name, scale):
+    method = next(method for method in question.METHODS if method.name == name)
+
+    def draw(key, scale):
+        now = task(scale)
+        return rules.draw(now, key, method.fn(now))
+
+    return np.asarray(jax.jit(draw)(jax.random.key(3), scale))
+
+
+def test_scale_one_is_no_guidance():
+    plain, clipped = images("none", 1.0), None
+    for name in ("cfg", "apg", "gfcg"):
+        np.testing.assert_allclose(images(name, 1.0), plain, atol=1e-5)
+        assert np.abs(images(name, 7.5) - plain).max() > 1e-3
+    for name in ("autoguidance", "elucd"):  # the predictions of these are clipped
+        clipped = images(name, 1.0) if clipped is None else clipped
+        np.testing.assert_allclose(images(name, 1.0), clipped, atol=1e-5)
+
+
+def test_a_classifier_moves_the_result_of_a_step_as_said():
+    now, t, moved = task(3.0), jnp.full(6, 0.7), jnp.ones((6, 4))
+    guided = rules.climb(now, lambda x, t, cond: 0.25 * moved)
+    x, cond = 0.5 * moved, 0.1 * moved
+    prediction, _ = guidance.guide(guided.rule, (), cond, guided.reference(x, t, cond), x=x, t=0.7)
+    angle = denoiser.angle(0.7)
+
+    def step(x0):  # DDIM to the angle that is one turn less
+        eps = (x - jnp.cos(angle) * x0) / jnp.sin(angle)
+        return jnp.cos(angle - now.turn) * x0 + jnp.sin(angle - now.turn) * eps
+
+    np.testing.assert_allclose(step(prediction) - step(cond), (3.0 - 1.0) * 0.25, rtol=1e-4)
+
+
+def test_accuracy_is_compared_at_the_same_distance():
+    rows = {f"frechet_{s:g}": {"none": [1.0], "cfg": [np.e * s]} for s in SCALES}
+    rows |= {f"accuracy_{s:g}": {"none": [0.5], "cfg": [0.9]} for s in SCALES}
+    middle = np.exp(0.5 * np.log(np.e * 3.0))
+    rows["frechet_3"]["gfcg"], rows["accuracy_3"]["gfcg"] = np.array([middle]), np.array([0.8])
+    effect = question._accuracy_at_equal_frechet("gfcg", "cfg", 3.0)(rows)
+    np.testing.assert_allclose(effect, [0.8 - 0.7], atol=1e-6)
+
+
+def test_the_largest_ratio_counts():
+    rows = {f"frechet_{s:g}": {"apg": np.array([s, 1.0]), "cfg": np.array([3.0, 2.0])} for s in SCALES}
+    np.testing.assert_allclose(question._worst_ratio("frechet", "apg", "cfg")(rows), [5.0, 0.5])
+
+
+@pytest.mark.parametrize(("change", "message"), [({"samples": 5}, "samples"), ({"low": 0.9, "high": 0.1}, "low")])
+def test_settings_are_checked(change, message):
+    with pytest.raises(ValueError, match=message):
+        question.Config(**change)
