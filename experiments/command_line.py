@@ -41,22 +41,24 @@ def answer(module: ModuleType, argv: Sequence[str]) -> int:
         return 130
 
 
-def parse(module: ModuleType, argv: Sequence[str]) -> tuple[Common, Any]:
-    """The common options and the module's ``Config``, from one flat command line."""
-    shared = {field.name for field in dataclasses.fields(Common)}
+def parse(
+    module: ModuleType, argv: Sequence[str], *, common: Any = Common, prog: str = "python -m experiments"
+) -> tuple[Any, Any]:
+    """The common options (of the class ``common``) and the module's ``Config``, from one flat command line."""
+    shared = {field.name for field in dataclasses.fields(common)}
     if clash := shared & {field.name for field in dataclasses.fields(module.Config)}:
         raise ValueError(f"Config of {_name(module)} must not name {', '.join(sorted(clash))}: every question has it")
     defaults = module.Config(**module.QUICK) if "--quick" in argv else module.Config()
     flat = tyro.conf.arg(name="")
-    fields = [("common", Annotated[Common, flat]), ("config", Annotated[module.Config, flat])]
+    fields = [("common", Annotated[common, flat]), ("config", Annotated[module.Config, flat])]
     kind = dataclasses.make_dataclass("Arguments", fields, frozen=True)
     try:
         arguments: Any = tyro.cli(
             kind,
-            prog=f"python -m experiments {_name(module)}",
+            prog=f"{prog} {_name(module)}",
             description=module.__doc__,
             args=list(argv),
-            default=kind(Common(), defaults),
+            default=kind(common(), defaults),
             config=(tyro.conf.FlagCreatePairsOff,),
         )
     except ValueError as error:  # Config checks its own values

@@ -34,12 +34,13 @@ __all__ = [
 
 def _describe(value: Any) -> str:
     if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return f"{jnp.dtype(value.dtype).name if not _is_key(value) else value.dtype}{list(value.shape)}"
+        return f"{jnp.dtype(value.dtype).name if not is_key(value) else value.dtype}{list(value.shape)}"
     return f"{type(value).__name__} {value!r}"
 
 
-def _is_key(value: Any) -> bool:
-    return jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+def is_key(value: Any) -> bool:
+    """Whether the value is a typed PRNG key, or an array of them."""
+    return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def _static(value: Any) -> bool:

@@ -200,3 +200,9 @@ def test_traced_values_pass_unseen_and_their_shapes_do_not():
         scaled(IDS, 1.0)
     with pytest.raises(ValueError, match=r"x must have shape 2 axes, got float32\[3\]"):
         jax.vmap(lambda row: checks.rank(row, "x", 2))(X)
+
+
+def test_is_key_knows_typed_keys():
+    assert checks.is_key(KEY)
+    assert checks.is_key(jax.random.split(KEY, 2))
+    assert not any(map(checks.is_key, (X, IDS, 1.0, None, jax.random.key_data(KEY))))

@@ -10,7 +10,7 @@ import pkgutil
 import sys
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Any
 
 from experiments import benchmarks
 from experiments.errors import UserError, missing_package
@@ -60,9 +60,10 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(module: ModuleType, name: str, argv: Sequence[str]) -> int:
     from experiments.benchmarks import harness
+    from experiments.command_line import parse
     from experiments.report import make_console
 
-    common, config = _parse(module, name, argv)
+    common, config = parse(module, argv, common=Common, prog="python -m experiments.benchmarks")
     facts = {"Machine": harness.machine(), "Versions": harness.versions()}
     report = module.run(config, lambda text: print(f"... {text}", file=sys.stderr, flush=True))
     report = report._replace(notes=(*report.notes, *harness.busy(facts["Machine"])))
@@ -84,27 +85,6 @@ class Common:
     """Print strict JSON instead of tables."""
     quick: bool = False
     """A small run, to see that everything works; it judges no target."""
-
-
-def _parse(module: ModuleType, name: str, argv: Sequence[str]) -> tuple[Common, Any]:
-    import tyro
-
-    defaults = module.Config(**module.QUICK) if "--quick" in argv else module.Config()
-    flat = tyro.conf.arg(name="")
-    fields = [("common", Annotated[Common, flat]), ("config", Annotated[module.Config, flat])]
-    kind = dataclasses.make_dataclass("Arguments", fields, frozen=True)
-    try:
-        arguments: Any = tyro.cli(
-            kind,
-            prog=f"python -m experiments.benchmarks {name}",
-            description=module.__doc__,
-            args=list(argv),
-            default=kind(Common(), defaults),
-            config=(tyro.conf.FlagCreatePairsOff,),
-        )
-    except ValueError as error:  # Config checks its own values
-        raise UserError(str(error)) from error
-    return arguments.common, arguments.config
 
 
 if __name__ == "__main__":

@@ -81,17 +81,21 @@ class _Sliced(NamedTuple):
     rest: Array  # [blocks, COLUMNS_PER_SUM, D]
 
 
-def _slices(x: Array, low: Array | None = None) -> _Sliced:
+def _blocks(x: Array) -> Array:
+    """Rows padded with zeros and cut into blocks [blocks, COLUMNS_PER_SUM, D]."""
     blocks = -(-x.shape[0] // COLUMNS_PER_SUM)
-    padding = ((0, blocks * COLUMNS_PER_SUM - x.shape[0]), (0, 0))
+    return jnp.pad(x, ((0, blocks * COLUMNS_PER_SUM - x.shape[0]), (0, 0))).reshape(blocks, COLUMNS_PER_SUM, -1)
+
+
+def _slices(x: Array, low: Array | None = None) -> _Sliced:
     grids: list[Array] = []
     scales: list[Array] = []
-    rest = jnp.pad(x, padding).reshape(blocks, COLUMNS_PER_SUM, -1)
+    rest = _blocks(x)
     for _ in range(3):
         grid, scale = round_to_grid(rest, bits=_bits(COLUMNS_PER_SUM), axis=1)
         grids, scales, rest = [*grids, grid], [*scales, scale], rest - grid * scale
     if low is not None:
-        rest = rest + jnp.pad(low, padding).reshape(rest.shape)
+        rest = rest + _blocks(low)
     return _Sliced(grids, scales, rest)
 
 
@@ -100,7 +104,6 @@ def _two_word_product(matrix: _Sliced, w: Array) -> Words:
     columns = w.shape[1]
     weight = _slices(w)
     side_by_side = jnp.concatenate(weight.grids, axis=2)
-    whole = sum(grid * scale for grid, scale in zip(weight.grids, weight.scales, strict=True)) + weight.rest
 
     def add_block(total: Words, block: tuple[_Sliced, _Sliced, Array, Array]) -> tuple[Words, None]:
         rows, weight, side_by_side, whole = block  # rows of the symmetric matrix stand for its columns
@@ -114,7 +117,7 @@ def _two_word_product(matrix: _Sliced, w: Array) -> Words:
 
     zero = jnp.zeros((matrix.rest.shape[2], columns), w.dtype)
     with jax.default_matmul_precision("highest"):
-        return jax.lax.scan(add_block, (zero, zero), (matrix, weight, side_by_side, whole))[0]
+        return jax.lax.scan(add_block, (zero, zero), (matrix, weight, side_by_side, _blocks(w)))[0]
 
 
 @functools.partial(jax.jit, static_argnames="num_refinements")

@@ -12,6 +12,7 @@ from jaxlab.analytic import (
     Head,
     class_stats_init,
     class_stats_means,
+    class_stats_merge,
     class_stats_update,
     head_logits,
     prototype_logits,
@@ -179,9 +180,8 @@ def fetril(
         return minimize(objective, start, optax.lbfgs(), num_steps=num_iters).params
 
     def update(state: FetrilState, x: Array, labels: Array, *, where: Array | None = None) -> FetrilState:
-        empty = class_stats_init(num_classes, dim)
-        chunk = class_stats_update(empty, x, labels, where=where)
-        stats = class_stats_update(state.stats, x, labels, where=where)
+        chunk = class_stats_update(class_stats_init(num_classes, dim), x, labels, where=where)
+        stats = class_stats_merge(state.stats, chunk)
         seen, is_new = stats.count > 0, chunk.count > 0
         means, chunk_means = class_stats_means(stats), class_stats_means(chunk)
         classes = jnp.arange(num_classes)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlab.checks import is_key
 from jaxlab.typing import PyTree
 
 __all__ = ["restore", "save"]
@@ -165,7 +166,7 @@ def _described(tree: PyTree, *, keys: bool = False) -> dict[str, tuple[list[int]
 
 
 def _leaf(leaf: Any, keys: bool) -> tuple[list[int], str]:
-    if _is_key(leaf):
+    if is_key(leaf):
         if keys:
             return list(leaf.shape), str(leaf.dtype)
         leaf = jax.eval_shape(jax.random.key_data, leaf)
@@ -194,13 +195,9 @@ def _free(leaf: Any, like: Any) -> Any:
     tied = like.committed if isinstance(like, jax.Array) else getattr(like, "sharding", None) is not None
     if tied or not isinstance(leaf, jax.Array):
         return leaf
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(_free(jax.random.key_data(leaf), None), impl=jax.random.key_impl(leaf))
     return jnp.asarray(np.asarray(leaf))
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def _leaves(tree: PyTree) -> list[tuple[Any, Any]]:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import export as jax_export
 
+from jaxlab.checks import is_key
 from jaxlab.typing import Array, PyTree
 
 __all__ = ["export_function", "load_function"]
@@ -172,10 +173,6 @@ def _no_derivative(call: Callable[..., Sequence[Array]], name: str) -> Callable[
 # --- leaves: a spec is {"shape": [...], "dtype": name} or {"shape": [...], "key": name of the PRNG}
 
 
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 @functools.cache
 def _key_name(dtype: Any) -> str:
     """Which PRNG the typed keys of this dtype belong to."""
@@ -190,13 +187,13 @@ def _spec(leaf: Any, path: str) -> dict[str, Any]:
             f"{path} must be an array or a number, got {type(leaf).__name__} {leaf!r}; bind it with functools.partial"
         )
     shape = [size if isinstance(size, int) else str(size) for size in jnp.shape(leaf)]
-    if _is_key(leaf):
+    if is_key(leaf):
         return {"shape": shape, "key": _key_name(leaf.dtype)}
     return {"shape": shape, "dtype": jnp.result_type(leaf).name}
 
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.eval_shape(jax.random.key_data, leaf)
     return jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf))
 
@@ -206,7 +203,7 @@ def _wrap(array: Array, spec: dict[str, Any]) -> Array:
 
 
 def _unwrap(leaf: Any) -> Array:
-    return jax.random.key_data(leaf) if _is_key(leaf) else jnp.asarray(leaf)
+    return jax.random.key_data(leaf) if is_key(leaf) else jnp.asarray(leaf)
 
 
 def _fitting(leaf: Any, spec: dict[str, Any], path: str) -> Any:

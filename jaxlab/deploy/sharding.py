@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxlab import checks
+from jaxlab.checks import is_key
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["mesh", "reduce_state", "replicate", "shard_batch"]
@@ -79,16 +80,12 @@ def replicate(mesh: Mesh, tree: PyTree) -> PyTree:
     sharding = NamedSharding(mesh, PartitionSpec())
 
     def place(leaf: Any) -> Array:
-        if _is_key(leaf):  # which device_put does not spread over hosts
+        if is_key(leaf):  # which device_put does not spread over hosts
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
         # device_put shares memory with the original, and between leaves that are one array; donating that is a crash.
         return jnp.copy(jax.device_put(leaf, sharding))
 
     return jax.tree.map(place, tree)
-
-
-def _is_key(leaf: Any) -> bool:
-    return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
 def shard_batch(
@@ -158,7 +155,7 @@ def _leading_axis(tree: PyTree) -> int:
     sizes = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         name = f"tree{jax.tree_util.keystr(path)}"
-        if not isinstance(leaf, (np.ndarray, jax.Array)) or _is_key(leaf):
+        if not isinstance(leaf, (np.ndarray, jax.Array)) or is_key(leaf):
             raise TypeError(f"{name} must be an array of numbers, got {type(leaf).__name__} {leaf!r}")
         if leaf.ndim == 0:
             raise ValueError(f"{name} must have a leading axis of rows, got a scalar")
