@@ -7,7 +7,9 @@ Every namespace below is loaded when it is first used, so ``import jaxlab`` cost
 - ``losses``, ``kernels``, ``metrics``: the arithmetic
 - ``diffusion``: noising processes, one sampler and its steps, training targets, likelihood, particles
 - ``guidance``: guidance rules as transformations of the direction cond - uncond
-- ``optim``: inner loops and attacks
+- ``optim``, ``nas``: inner loops and attacks, searches
+- ``nn``, ``text``, ``vision``: layers, token sequences, images and boxes
+- ``distill``, ``selection``, ``unlearn``: what to match, what to keep, what to forget
 - ``detect``, ``zeroshot``: out-of-distribution scores, rules on fixed embeddings
 - ``numerics``, ``trees``: stable operations, pytree algebra
 - ``deploy``: export, sharding, checkpoints
@@ -25,14 +27,21 @@ if TYPE_CHECKING:
     from jaxlab import deploy as deploy
     from jaxlab import detect as detect
     from jaxlab import diffusion as diffusion
+    from jaxlab import distill as distill
     from jaxlab import guidance as guidance
     from jaxlab import kernels as kernels
     from jaxlab import losses as losses
     from jaxlab import metrics as metrics
+    from jaxlab import nas as nas
+    from jaxlab import nn as nn
     from jaxlab import numerics as numerics
     from jaxlab import optim as optim
     from jaxlab import papers as papers
+    from jaxlab import selection as selection
+    from jaxlab import text as text
     from jaxlab import trees as trees
+    from jaxlab import unlearn as unlearn
+    from jaxlab import vision as vision
     from jaxlab import zeroshot as zeroshot
 
 __all__ = [
@@ -41,14 +50,21 @@ __all__ = [
     "deploy",
     "detect",
     "diffusion",
+    "distill",
     "guidance",
     "kernels",
     "losses",
     "metrics",
+    "nas",
+    "nn",
     "numerics",
     "optim",
     "papers",
+    "selection",
+    "text",
     "trees",
+    "unlearn",
+    "vision",
     "zeroshot",
 ]
 

@@ -193,8 +193,8 @@ def fkc_sample(
       process: the noising process of all of them.
       ess_threshold: resamples where the effective size falls below this share of K; 0 never, 1 nearly always. Not after
         the last step, whose weights are returned.
-      clip: centres and clips every increment of the log-weights to [-clip, clip], as the released code does with 1: a
-        bias that removes most of the correction in low dimensions; None leaves them.
+      clip: centres and clips every increment of the log-weights to [-clip, clip], as the released code does with 1,
+        against weights that explode early on: a bias, which None avoids.
       noise_scale: zeta >= 0, a float or a scalar array: 1 is the reverse SDE, 0 moves by the flow, others as of
         ``fkc_anneal_coeffs``.
     Returns:

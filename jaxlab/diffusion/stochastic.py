@@ -221,7 +221,9 @@ def langevin(
         def inner(index: Array, moved: Moved) -> Moved:
             prediction, kept, evaluations, calls = predict(moved.x, t, rule_state)
             score = convert(prediction, moved.x, t, process=process, kind_in=kind, kind_out="score")
-            noise = normal(jax.vmap(lambda key: jax.random.fold_in(key, index))(keys), x)
+            # With one inner step the keys serve as they are: hashing them would cost as much as the noise.
+            own = keys if num_steps == 1 else jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+            noise = normal(own, x)
             size = eta(score, noise, t, t_next).reshape((-1,) + (1,) * (x.ndim - 1))
             mean = moved.x + size * score
             total = moved.evaluations + evaluations, moved.calls + calls

@@ -1,12 +1,23 @@
 """Several predictions into one, as arithmetic on arrays (predictions of a denoiser, or logits), and their scales."""
 
+from collections.abc import Sequence
+
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["combine", "combine_nested", "combine_weighted", "cosine_power_schedule", "phase_scale"]
+__all__ = [
+    "combine",
+    "combine_nested",
+    "combine_weighted",
+    "cosine_power_schedule",
+    "phase_scale",
+    "random_scale",
+    "scale_grid",
+]
 
 
 def _scale(value: ArrayLike, name: str, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
@@ -175,3 +186,59 @@ def phase_scale(step: ArrayLike, *, steps: ArrayLike = 2, scale: ArrayLike = 1.5
     it multiplies again what it has multiplied, so that the factor grows and stays.
     """
     return jnp.where(jnp.asarray(step) <= steps, jnp.asarray(scale, jnp.result_type(float, scale)), 1.0)
+
+
+def random_scale(key: Array, batch: int, *, low: ArrayLike = 0.5, high: ArrayLike = 4.0) -> Array:
+    r"""A guidance scale for every sample of a training batch, so that a student sees teachers of many scales.
+
+    .. math:: w_i \sim U(l, h)
+
+    Give the same scales to the teacher and to the network that follows the student. Below 1 a scale interpolates
+    towards the unconditional prediction, which is meant.
+
+    Args:
+      key: PRNG key.
+      batch: B, static, >= 1.
+      low: l; the paper takes 0.5.
+      high: h >= l, not included; the paper takes 4, or 3 for a model that is guided less.
+    Returns:
+      float32 [B].
+    Raises:
+      ValueError: batch < 1, or static low > high.
+      TypeError: batch is not a static integer.
+
+    >>> scales = random_scale(jax.random.key(0), 1000)
+    >>> print(f"{scales.min():.1f} {scales.max():.1f}")
+    0.5 4.0
+
+    Reference: Nguyen et al., "SNOOPI: Supercharged One-step Diffusion Distillation with Proper Guidance" (2024), paper
+    text.
+    """
+    checks.size(batch, "batch")
+    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+        raise ValueError(f"low must be at most high, got {low!r} and {high!r}")
+    return jax.random.uniform(key, (batch,), jnp.float32, minval=low, maxval=high)
+
+
+def scale_grid(scales: Sequence[ArrayLike]) -> Array:
+    """Every combination of the scales of several conditions, the last one changing fastest.
+
+    Args:
+      scales: float [G_1], ..., [G_M], M >= 1: the scales to try for each condition.
+    Returns:
+      float32 or wider [G_1 * ... * G_M, M]; a row goes to ``combine_nested`` or ``multi_condition``.
+    Raises:
+      ValueError: no scales, or one that is not [G].
+      TypeError: scales are not floating point.
+
+    >>> print(scale_grid([jnp.array([4.0, 7.5]), jnp.array([1.0, 1.5])]).tolist())
+    [[4.0, 1.0], [4.0, 1.5], [7.5, 1.0], [7.5, 1.5]]
+
+    Reference: the candidates of Wu et al., "InsViE-1M" (2025), inferred from its description.
+    """
+    if len(scales) == 0:
+        raise ValueError("scales must hold at least one array, got none")
+    axes = [checks.rank(checks.floating(values, "scales"), "scales", 1, layout="[G]") for values in scales]
+    dtype = accumulation_dtype(*axes)
+    grids = jnp.meshgrid(*(axis.astype(dtype) for axis in axes), indexing="ij")
+    return jnp.stack([grid.ravel() for grid in grids], axis=1)

@@ -1,4 +1,6 @@
-"""How fast a curve gets somewhere."""
+"""How fast a curve gets somewhere, and by which law."""
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +9,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["time_to_target"]
+__all__ = ["PowerLaw", "fit_power_law", "time_to_target"]
 
 
 def _numbers(value: ArrayLike, name: str) -> Array:
@@ -84,3 +86,97 @@ def time_to_target(
         else:
             found = found - missing * (found - positions[before])
     return jnp.where(jnp.any(reached, axis=-1), found, jnp.inf)
+
+
+class PowerLaw(NamedTuple):
+    """``a n^-b + c`` and the share of the variance of the logarithms that it explains; float32 (or wider) [...]."""
+
+    a: Array
+    b: Array
+    c: Array
+    r2: Array
+
+
+def fit_power_law(n: ArrayLike, values: ArrayLike, *, offset: bool = False, where: ArrayLike | None = None) -> PowerLaw:
+    r"""A scaling law by least squares on the logarithms.
+
+    .. math:: v = a\, n^{-b} + c, \qquad
+              (\log a, b) = \arg\min \sum_i \big(\log(v_i - c) - \log a + b \log n_i\big)^2
+
+    With ``offset`` the floor c in [0, min v) is searched on a grid that is refined around its best point, by the
+    squared error of log v; without, c = 0.
+
+    Args:
+      n: float or int [T], sizes > 0 (examples, parameters, steps).
+      values: float [..., T], losses > 0.
+      offset: whether there is a floor, static.
+      where: bool [T] or [..., T], True for the points to fit: leave out those beyond the range of the law.
+    Returns:
+      PowerLaw [...]. b > 0 falls. NaN with fewer than two points (three with an offset), or where a point that counts
+      is not positive. Scaling n changes a alone.
+    Raises:
+      ValueError: n is not [T] equal to the last axis of values, or where has another shape.
+      TypeError: values are not floating point, or n holds no numbers.
+
+    >>> n = jnp.array([10.0, 100.0, 1000.0])
+    >>> law = fit_power_law(n, 5.0 * n**-0.5)
+    >>> print(f"{law.a:.3f} {law.b:.3f} {law.r2:.3f}")
+    5.000 0.500 1.000
+
+    Reference: the fit of Fan et al., "Scaling Laws of Synthetic Images for Model Training ... for Now" (2023),
+    recalled.
+    """
+    n, values = _numbers(n, "n"), checks.floating(values, "values")
+    if n.ndim != 1 or values.ndim == 0 or values.shape[-1] != n.shape[0]:
+        raise ValueError(f"n must have shape [T] and values [..., T], got {list(n.shape)} and {list(values.shape)}")
+    given = jnp.asarray(True if where is None else where)
+    if given.dtype != jnp.bool_ or given.shape not in ((), n.shape, values.shape):
+        raise ValueError(f"where must be bool [T] or [..., T], got {given.dtype.name}{list(given.shape)}")
+    dtype = accumulation_dtype(values)
+    counts = jnp.broadcast_to(given, values.shape)
+    # Points that do not count become harmless before any logarithm is taken.
+    sizes = jnp.where(counts, n.astype(dtype), 1.0)
+    wide = jnp.where(counts, values.astype(dtype), 1.0)
+    defined = jnp.all((sizes > 0) & (wide > 0), axis=-1) & (jnp.sum(counts, axis=-1) >= (3 if offset else 2))
+    sizes, wide = jnp.where(defined[..., None], sizes, 1.0), jnp.where(defined[..., None], wide, 1.0)
+    log_n, weights = jnp.log(sizes), counts.astype(dtype)
+    floor = jnp.zeros(wide.shape[:-1], dtype)
+    if offset:
+        smallest = jnp.min(jnp.where(counts, wide, jnp.inf), axis=-1)
+        floor = _best_floor(log_n, wide, weights, smallest)
+    a, b, error = _log_fit(log_n, wide, weights, floor)
+    log_v = jnp.log(wide)
+    spread = _weighted_mean((log_v - _weighted_mean(log_v, weights)[..., None]) ** 2, weights)
+    r2 = jnp.where(spread > 0, 1.0 - error / jnp.where(spread > 0, spread, 1.0), 1.0)
+    return PowerLaw(*(jnp.where(defined, part, jnp.nan) for part in (a, b, floor, r2)))
+
+
+def _weighted_mean(x: Array, weights: Array) -> Array:
+    return jnp.sum(weights * x, axis=-1) / jnp.maximum(jnp.sum(weights, axis=-1), 1.0)
+
+
+def _log_fit(log_n: Array, values: Array, weights: Array, floor: Array) -> tuple[Array, Array, Array]:
+    """a, b at a given floor, and the mean squared error of log values."""
+    tiny = jnp.finfo(values.dtype).tiny
+    above = jnp.log(jnp.maximum(values - floor[..., None], tiny))
+    x = log_n - _weighted_mean(log_n, weights)[..., None]
+    variance = _weighted_mean(x**2, weights)
+    slope = _weighted_mean(x * above, weights) / jnp.where(variance > 0, variance, jnp.nan)
+    intercept = _weighted_mean(above - slope[..., None] * log_n, weights)
+    predicted = jnp.exp(intercept[..., None] + slope[..., None] * log_n) + floor[..., None]
+    error = _weighted_mean((jnp.log(jnp.maximum(predicted, tiny)) - jnp.log(values)) ** 2, weights)
+    return jnp.exp(intercept), -slope, error
+
+
+def _best_floor(log_n: Array, values: Array, weights: Array, smallest: Array) -> Array:
+    """The floor with the least error, as a share of the smallest value: four grids, each inside the last."""
+    points = 65
+    low, high = jnp.zeros_like(smallest), jnp.full_like(smallest, 1.0 - 1e-4)
+    for _ in range(4):
+        shares = low + (high - low) * jnp.linspace(0.0, 1.0, points, dtype=low.dtype).reshape(-1, *[1] * low.ndim)
+        errors = jax.vmap(lambda share: _log_fit(log_n, values, weights, share * smallest)[2])(shares)
+        best = jnp.argmin(errors, axis=0)
+        low, high = (
+            jnp.take_along_axis(shares, jnp.clip(best + step, 0, points - 1)[None], axis=0)[0] for step in (-1, 1)
+        )
+    return 0.5 * (low + high) * smallest

@@ -2,11 +2,12 @@
 
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import diffusion, guidance
-from tests.laws.row import D, N, Row, inputs, mask, normal, prng, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, prng, probabilities, uniform
 
 VP = diffusion.vp()
 TS = np.array([0.9, 0.5, 0.1], np.float32)
@@ -63,8 +64,19 @@ def denoised(**static):
     )
 
 
+def mean_velocity(z, r, t):
+    return jnp.sin(z) * (t + r)[:, None] - r[:, None] ** 2
+
+
 LIKELIHOOD = {"ts": UP, "process": VP, "model_fn": lambda x, t: -jnp.tanh(x) * t[:, None], "method": "heun"}
 LOG_WEIGHTS = {"log_weights": normal(N)}
+
+SPECTROGRAM = {
+    "x": lambda rng: (rng.normal(size=(N, D)) + 1j * rng.normal(size=(N, D))).astype(np.complex64),
+    "factor": uniform(low=0.1, high=0.2),
+    "exponent": uniform(low=0.4, high=0.6),
+}
+VELOCITIES = {"v_src_fn": cond_fn, "v_tar_fn": uncond_fn}
 
 ROWS = {
     "convert": converted("eps", "x0"),
@@ -80,6 +92,55 @@ ROWS = {
         batch=("prediction", "x0", "noise", "where"),
         diff=("prediction", "x0"),
         bf16=("prediction", "x0", "noise"),
+    ),
+    "joint_condition_dropout": Row(
+        diffusion.joint_condition_dropout, inputs(key=prng(), rate=uniform(low=0.1, high=0.3)), static={"batch": 40}
+    ),
+    "flow_edit": Row(
+        diffusion.flow_edit,
+        inputs(keys=prng(N), x_src=normal(N, D), omega=uniform(low=1.0, high=3.0)),
+        static={"ts": TS, "num_average": 3, "num_worse": 1} | VELOCITIES,
+        batch=("keys", "x_src"),
+        couples=True,  # only the number of calls, which is a sum over the batch, does
+        diff=("x_src", "omega"),
+    ),
+    "flow_edit_step": Row(
+        diffusion.flow_edit_step,
+        inputs(
+            z=normal(N, D),
+            x_src=normal(N, D),
+            t=uniform(low=0.5),
+            t_next=uniform(high=0.5),
+            keys=prng(N),
+            omega=uniform(N, low=1.0, high=3.0),
+            mask=uniform(D),
+        ),
+        static={"num_average": 3, "num_worse": 1} | VELOCITIES,
+        batch=("z", "x_src", "keys", "omega"),
+        diff=("z", "x_src", "omega", "mask"),
+    ),
+    "blend_windows": Row(
+        diffusion.blend_windows,
+        inputs(chunks=normal(3, 4, D), weights=uniform(3, 4, low=0.1)),
+        static={"starts": np.array([0, 2, 5]), "length": 9},
+        diff=("chunks", "weights"),
+        bf16=("chunks",),
+    ),
+    "blend_windows/circular": Row(
+        diffusion.blend_windows,
+        inputs(chunks=normal(3, 4, D), starts=integers(3, high=9)),
+        static={"length": 9, "circular": True},
+        diff=("chunks",),
+        bf16=("chunks",),
+    ),
+    "crossfade_weights": Row(
+        diffusion.crossfade_weights, inputs(), static={"starts": (0, 2, 5), "window": 4, "length": 9}
+    ),
+    "window_average": Row(
+        diffusion.window_average,
+        inputs(x=normal(9, D)),
+        static={"fn": lambda x: jnp.cumsum(x, axis=0), "window": 4, "stride": 2},
+        diff=("x",),
     ),
     "condition_dropout": Row(
         diffusion.condition_dropout,
@@ -102,6 +163,14 @@ ROWS = {
     "sample/ancestral": sampled(diffusion.ancestral(VP), project=inpainting()),
     "sample/predictor_corrector": sampled(
         diffusion.predictor_corrector(diffusion.reverse_diffusion(VP), diffusion.langevin(VP))
+    ),
+    "sample/mr_solver": sampled(diffusion.mr_solver(VP, order=3, ts=TS)),
+    "sample/mr_solver_sde": sampled(diffusion.mr_solver(VP, variant="sde", parameterization="noise")),
+    "lambda_grid": Row(diffusion.lambda_grid, inputs(), static={"process": VP, "num_steps": 4}),
+    "lambda_grid/karras": Row(diffusion.lambda_grid, inputs(), static={"process": VP, "num_steps": 4, "rho": 7.0}),
+    "spec_compress": Row(diffusion.spec_compress, inputs(**SPECTROGRAM), batch=("x",)),
+    "spec_decompress": Row(
+        diffusion.spec_decompress, inputs(c=SPECTROGRAM["x"], factor=uniform(low=0.5, high=1.0)), batch=("c",), tol=1e-4
     ),
     "inpaint": Row(
         diffusion.inpaint,
@@ -150,6 +219,28 @@ ROWS = {
         diff=("log_prob",),
         bf16=("log_prob",),
     ),
+    "mean_flow_times": Row(diffusion.mean_flow_times, inputs(key=prng(), flow_ratio=uniform()), static={"batch": N}),
+    "mean_flow_guided_velocity": Row(
+        diffusion.mean_flow_guided_velocity,
+        inputs(v=normal(N, D), u_cond=normal(N, D), u_null=normal(N, D), w=uniform(), k=uniform(high=0.9)),
+        batch=("v", "u_cond", "u_null"),
+        bf16=("v", "u_cond", "u_null"),
+    ),
+    "mean_flow_target": Row(
+        diffusion.mean_flow_target,
+        inputs(z=normal(N, D), r=uniform(N, high=0.5), t=uniform(N, low=0.5), v=normal(N, D)),
+        static={"u_fn": mean_velocity},
+        batch=("z", "r", "t", "v"),
+        diff=("z", "r", "t"),
+    ),
+    "mean_flow_sample": Row(
+        diffusion.mean_flow_sample,
+        inputs(x_init=normal(N, D)),
+        static={"u_fn": mean_velocity, "ts": TS, "trajectory": True},
+        batch=("x_init",),
+        couples=True,  # only the number of calls has no batch axis
+        diff=("x_init",),
+    ),
     "ess": Row(diffusion.ess, inputs(**LOG_WEIGHTS), batch=("log_weights",), couples=True, diff=("log_weights",)),
     "systematic_resample": Row(
         diffusion.systematic_resample,
@@ -186,5 +277,66 @@ ROWS = {
         batch=("x",),
         couples=True,
         skip={"permute": "noise is drawn by position, and the comb goes through the particles in their order"},
+    ),
+    "gumbel_tau": Row(
+        diffusion.gumbel_tau,
+        inputs(t=uniform(N), tau_max=uniform(low=1.0, high=9.0), decay=uniform(low=1.0, high=4.0)),
+        batch=("t",),
+        diff=("t", "tau_max", "decay"),
+        bf16=("t",),
+    ),
+    "gumbel_interpolant": Row(
+        diffusion.gumbel_interpolant,
+        inputs(key=prng(), labels=integers(N, M, high=C), t=uniform(N), noise_scale=uniform(low=0.2)),
+        static={"num_classes": C},
+        batch=("labels", "t"),
+        diff=("t", "noise_scale"),
+        bf16=("t",),
+        skip={"permute": "noise is drawn by position in the batch"},
+    ),
+    "gumbel_velocity": Row(
+        diffusion.gumbel_velocity,
+        inputs(x=probabilities(N, M, C), probs=probabilities(N, M, C), t=uniform(N)),
+        batch=("x", "probs", "t"),
+        diff=("x", "probs", "t"),
+        bf16=("x", "probs"),
+    ),
+    "gumbel_velocity/exact_path": Row(
+        diffusion.gumbel_velocity,
+        inputs(x=probabilities(N, M, C), probs=probabilities(N, M, C), t=uniform(N)),
+        static={"exact_path": True},
+        batch=("x", "probs", "t"),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "simplex_euler_sample": Row(
+        diffusion.simplex_euler_sample,
+        inputs(keys=prng(N)),
+        static={
+            "shape": (M, C),
+            "denoiser": lambda x, t: jnp.cumsum(x, axis=1) - t[:, None, None],
+            "num_steps": 3,
+            "guide_fn": lambda key, logits: jnp.cos(logits) + jax.random.normal(key, logits.shape),
+            "scale": 0.5,
+        },
+        batch=("keys",),
+        couples=True,  # only the number of calls, which is the batch's, does
+    ),
+    "sorted_times": Row(diffusion.sorted_times, inputs(key=prng()), static={"batch": M, "length": D}),
+    "same_class_batch": Row(
+        diffusion.same_class_batch,
+        inputs(key=prng(), labels=integers(N, high=2), where=mask(N)),
+        static={"length": 2, "batch": M},
+        batch=("labels", "where"),
+        couples=True,
+        skip={"permute": "the result is row numbers"},
+    ),
+    "ar_flow_sample": Row(
+        diffusion.ar_flow_sample,
+        inputs(keys=prng(N), x_init=normal(N, D), state=normal(N, D)),
+        static={"ts": TS, "velocity_fn": lambda x, t, state: (jnp.tanh(x) * t[:, None] + state, 0.5 * state + x)},
+        batch=("keys", "x_init", "state"),
+        couples=True,  # only the number of calls does
+        diff=("x_init", "state"),
     ),
 }

@@ -42,4 +42,11 @@ ROWS = {
         batch=("matrix", "rhs", "ridge"),
         diff=("rhs", "ridge"),
     ),
+    "straight_through": Row(
+        numerics.straight_through,
+        inputs(hard=normal(N, D), soft=normal(N, D)),
+        batch=("hard", "soft"),
+        diff=("soft",),
+        bf16=("hard", "soft"),
+    ),
 }

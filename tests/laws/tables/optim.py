@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import optim
-from tests.laws.row import D, N, Row, inputs, normal, prng
+from tests.laws.row import D, N, Row, inputs, mask, normal, prng
 
 
 def bowl(params):
@@ -40,5 +40,21 @@ ROWS = {
         batch=("x",),
         diff=("x",),
         skip={"key": "no random start in this row"},
+    ),
+    "fisher_diagonal": Row(
+        optim.fisher_diagonal,
+        inputs(params=normal(D), batch=normal(N, D), where=mask(N)),
+        static={"loss_fn": lambda w, x: jnp.sum(jnp.sin(w * x), axis=-1), "block": 4},
+        batch=("batch", "where"),
+        couples=True,
+        diff=("params",),
+    ),
+    "fisher_diagonal/batch": Row(
+        optim.fisher_diagonal,
+        inputs(params=normal(D), batch=normal(N, D), where=mask(N)),
+        static={"loss_fn": lambda w, x: jnp.sum(jnp.sin(w * x), axis=-1), "per": "batch"},
+        batch=("batch", "where"),
+        couples=True,
+        diff=("params",),
     ),
 }

@@ -1,7 +1,7 @@
 """Rows of jaxlab.zeroshot."""
 
 from jaxlab import zeroshot
-from tests.laws.row import C, D, M, N, Row, inputs, mask, normal, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, mask, normal, prng, uniform
 
 ROWS = {
     "ensemble_logits": Row(
@@ -19,5 +19,12 @@ ROWS = {
         couples=True,
         diff=("features", "text"),
         bf16=("features", "text"),
+    ),
+    "semantic_variations": Row(
+        zeroshot.semantic_variations,
+        inputs(text=normal(D), key=prng(), diversity=uniform()),
+        static={"k": 3, "num_iters": 3},
+        diff=("text",),
+        bf16=("text",),
     ),
 }

@@ -1,0 +1,74 @@
+"""Rankings: whether what is relevant comes first."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxlab import checks
+from jaxlab.numerics import normalize
+from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.typing import Array, ArrayLike
+
+__all__ = ["clip_score", "recall_at_k"]
+
+
+def recall_at_k(scores: ArrayLike, relevant: ArrayLike, *, k: int) -> Array:
+    r"""Share of the relevant candidates that are among the k best of each query (larger is better).
+
+    .. math:: \frac{|\text{top-}k \cap \text{relevant}|}{|\text{relevant}|}
+
+    With one relevant candidate per query it is the hit rate, and its mean the recall of cross-modal retrieval.
+
+    Args:
+      scores: float [Q, M], a row per query, larger is nearer; NaN counts as lowest. Equal ones go to the lower index.
+      relevant: bool [Q, M].
+      k: static, >= 1; all M where it is larger.
+    Returns:
+      float32 [Q] in [0, 1]; 0 for a query without a relevant candidate.
+    Raises:
+      ValueError: shapes differ, M = 0 or k < 1.
+      TypeError: scores are not floating point, or relevant is not boolean.
+
+    >>> scores = jnp.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.1]])
+    >>> print(recall_at_k(scores, jnp.array([[True, False, True], [True, False, False]]), k=1))
+    [0.5 0. ]
+
+    Reference: standard.
+    """
+    scores = checks.rank(checks.floating(scores, "scores"), "scores", 2, layout="[Q, M]")
+    if scores.shape[1] == 0:
+        raise ValueError(f"scores must hold at least one candidate, got shape {list(scores.shape)}")
+    mask = jnp.asarray(checks.mask(relevant, "relevant", scores.shape))
+    k = min(checks.size(k, "k"), scores.shape[1])
+    _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), k)
+    hits = jnp.sum(jnp.take_along_axis(mask, best, axis=1), axis=1)
+    return hits / jnp.maximum(jnp.sum(mask, axis=1), 1).astype(jnp.float32)
+
+
+def clip_score(image_embeddings: ArrayLike, text_embeddings: ArrayLike, *, scale: ArrayLike = 2.5) -> Array:
+    r"""How well a caption fits its image in a shared space (larger is better).
+
+    .. math:: w \max(\cos(e_{image}, e_{text}),\, 0)
+
+    Args:
+      image_embeddings: float [..., D], of any length.
+      text_embeddings: float [..., D], same shape.
+      scale: w; 2.5 is the published one, which spreads the usual cosines over [0, 1].
+    Returns:
+      float32 or wider [...] in [0, scale]; 0 where an embedding is zero.
+    Raises:
+      ValueError: shapes differ.
+      TypeError: an argument is not floating point.
+
+    >>> print(clip_score(jnp.array([[1.0, 0.0], [1.0, 0.0]]), jnp.array([[2.0, 0.0], [-1.0, 0.0]])))
+    [2.5 0. ]
+
+    Reference: Hessel et al., "CLIPScore: A Reference-free Evaluation Metric for Image Captioning" (2021), standard.
+    """
+    images = checks.floating(image_embeddings, "image_embeddings")
+    texts = checks.floating(text_embeddings, "text_embeddings")
+    checks.same_shape(images, "image_embeddings", texts, "text_embeddings")
+    if images.ndim == 0:
+        raise ValueError("image_embeddings must have shape [..., D], got a scalar")
+    dtype = accumulation_dtype(images, texts)
+    cosine = jnp.sum(normalize(images.astype(dtype)) * normalize(texts.astype(dtype)), axis=-1)
+    return jnp.asarray(scale, dtype) * jnp.maximum(cosine, 0.0)

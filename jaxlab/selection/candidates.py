@@ -1,0 +1,65 @@
+"""The best of several candidates, if any is good enough."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from jaxlab import checks
+from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.typing import Array, ArrayLike
+
+__all__ = ["Best", "best_of_candidates"]
+
+
+class Best(NamedTuple):
+    """The candidate of every source, and whether it is to be kept."""
+
+    candidate: Array  # int32 [N]
+    keep: Array  # bool [N]
+
+
+def best_of_candidates(scores: ArrayLike, *, thresholds: ArrayLike, weights: ArrayLike) -> Best:
+    r"""Of the candidates that pass every threshold the one with the largest weighted score.
+
+    .. math:: m^* = \arg\max_{m:\, s_{m,k} \ge \tau_k \forall k} \sum_k w_k s_{m,k}
+
+    Args:
+      scores: float [N, M, S], S marks (larger is better) for each of M candidates of N sources; a NaN fails.
+      thresholds: float [S] (or one for all); -inf passes everything but NaN.
+      weights: float [S] (or one for all).
+    Returns:
+      Best: where none passes, keep is False and the candidate is the best by weighted score (0 if all are NaN). Ties go
+      to the lower index.
+    Raises:
+      ValueError: scores are not [N, M, S] with M, S >= 1, or thresholds or weights do not match.
+      TypeError: scores are not floating point.
+
+    >>> scores = jnp.array([[[0.9, 0.2], [0.7, 0.6]], [[0.1, 0.9], [0.2, 0.1]]])
+    >>> print(*best_of_candidates(scores, thresholds=0.5, weights=jnp.array([1.0, 1.0])))
+    [1 0] [ True False]
+
+    Reference: the two-stage filter of Wu et al., "InsViE-1M" (2025), inferred from its description.
+    """
+    scores = checks.rank(checks.floating(scores, "scores"), "scores", 3, layout="[N, M, S]")
+    if 0 in scores.shape[1:]:
+        raise ValueError(f"scores must have shape [N, M, S] with M, S >= 1, got {list(scores.shape)}")
+    wide = scores.astype(accumulation_dtype(scores))
+    bounds, factors = (
+        _per_score(value, name, wide) for value, name in ((thresholds, "thresholds"), (weights, "weights"))
+    )
+    known = ~jnp.any(jnp.isnan(wide), axis=-1)
+    total = jnp.where(known, jnp.sum(jnp.where(known[..., None], wide, 0.0) * factors, axis=-1), -jnp.inf)
+    passes = known & jnp.all(jnp.where(known[..., None], wide, 0.0) >= bounds, axis=-1)
+    keep = jnp.any(passes, axis=1)
+    index = jnp.argmax(jnp.where(passes | ~keep[:, None], total, -jnp.inf), axis=1)
+    # A candidate that passes with a total of -inf still comes before one that does not pass.
+    first = jnp.argmax(passes, axis=1)
+    index = jnp.where(keep & ~jnp.take_along_axis(passes, index[:, None], axis=1)[:, 0], first, index)
+    return Best(index.astype(jnp.int32), keep)
+
+
+def _per_score(value: ArrayLike, name: str, scores: Array) -> Array:
+    array = jnp.asarray(value, scores.dtype)
+    if array.shape not in ((), scores.shape[-1:]):
+        raise ValueError(f"{name} must be a number or have shape [{scores.shape[-1]}], got {list(array.shape)}")
+    return array

@@ -1,0 +1,5 @@
+"""Unlearning: objectives and methods that make a trained model forget."""
+
+from jaxlab.unlearn.preference import npo
+
+__all__ = ["npo"]

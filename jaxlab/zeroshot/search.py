@@ -1,0 +1,71 @@
+"""Prompts and text embeddings that are searched for."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlab import checks, optim
+from jaxlab.kernels import cosine_similarity
+from jaxlab.numerics import normalize
+from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.typing import Array, ArrayLike
+
+__all__ = ["semantic_variations"]
+
+
+def semantic_variations(
+    text: ArrayLike,
+    key: Array,
+    *,
+    k: int = 6,
+    strength: ArrayLike | None = None,
+    diversity: ArrayLike = 1.0,
+    num_iters: int = 2000,
+    learning_rate: float = 2e-3,
+) -> Array:
+    r"""Embeddings around that of a text that mean nearly the same and differ from each other.
+
+    .. math:: v_i = T + \varepsilon \frac{z_i}{\|z_i\|}, \qquad
+              \min_z\ \frac1k \sum_i \big(1 - \cos(T, v_i)\big) + \frac{\lambda}{\binom k2} \sum_{i<j} |\cos(z_i, z_j)|
+
+    With k no larger than D and lambda = 1 the z_i end orthogonal to each other, T in their span: a cosine of
+    :math:`1 / \sqrt k` to T each, where all share alike.
+
+    Args:
+      text: float [D], T, the embedding of the target text.
+      key: of the start, normal numbers.
+      k: how many, static, >= 1.
+      strength: epsilon, the length of each step away from T; None is the length of T.
+      diversity: lambda >= 0.
+      num_iters: steps of Adam (beta 0 and 0.99), static, >= 0.
+      learning_rate: of Adam.
+    Returns:
+      float32 or wider [k, D].
+    Raises:
+      ValueError: text is not [D], k < 1 or num_iters < 0.
+      TypeError: text is not floating point, or a size is not an integer.
+
+    >>> variations = semantic_variations(jnp.array([2.0, 0.0, 0.0]), jax.random.key(0), k=2, num_iters=5)
+    >>> print(jnp.linalg.norm(variations - jnp.array([2.0, 0.0, 0.0]), axis=1).round(3))
+    [2. 2.]
+
+    Reference: Jeon et al., "Improving Diversity in Zero-Shot GAN Adaptation with Semantic Variations" (2023), paper
+    text; how z starts is inferred.
+    """
+    text = checks.rank(checks.floating(text, "text"), "text", 1, layout="[D]")
+    k = checks.size(k, "k")
+    center = text.astype(accumulation_dtype(text))
+    # The length as an inner product: its gradient at a text of zero is 0.
+    length = normalize(center) @ center if strength is None else jnp.asarray(strength, center.dtype)
+
+    def around(z: Array) -> Array:
+        return center + length * normalize(z)
+
+    def loss_fn(z: Array) -> Array:
+        consistency = jnp.mean(1.0 - normalize(around(z)) @ normalize(center))
+        pairs = jnp.sum(jnp.triu(jnp.abs(cosine_similarity(z)), 1))
+        return consistency + diversity * pairs / max(k * (k - 1) // 2, 1)
+
+    start = jax.random.normal(key, (k, center.shape[0]), center.dtype)
+    optimizer = optax.adam(learning_rate, b1=0.0, b2=0.99)
+    return around(optim.minimize(loss_fn, start, optimizer, num_steps=num_iters).params)

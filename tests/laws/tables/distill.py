@@ -1,0 +1,62 @@
+"""Rows of jaxlab.distill."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlab import diffusion, distill
+from tests.laws.row import D, N, Row, inputs, mask, normal, prng, uniform
+
+VP = diffusion.vp()
+
+
+def teacher(x, t):
+    return jnp.tanh(x) * t[:, None] + 0.5
+
+
+ROWS: dict = {
+    "truncated_snr_weight": Row(
+        distill.truncated_snr_weight,
+        inputs(alpha=uniform(N, low=0.6), std=uniform(N, low=0.2, high=0.5)),
+        batch=("alpha", "std"),
+        bf16=("alpha", "std"),
+    ),
+    "progressive_target": Row(
+        distill.progressive_target,
+        inputs(z=normal(N, D), t=uniform(N, low=0.4, high=0.9), dt=uniform(N, low=0.1, high=0.3)),
+        static={"x0_fn": teacher, "process": VP},
+        batch=("z", "t", "dt"),
+        bf16=("z",),
+    ),
+    "guided_trajectory": Row(
+        distill.guided_trajectory,
+        inputs(keys=prng(N), x_init=normal(N, D), scale=uniform(N, low=1.0, high=5.0)),
+        static={
+            "ts": np.array([0.9, 0.5, 0.1], np.float32),
+            "cond_fn": teacher,
+            "uncond_fn": lambda x, t: 0.3 * jnp.cos(x) - t[:, None],
+            "step": diffusion.ddim(VP, eta=0.5),
+        },
+        batch=("keys", "x_init", "scale"),
+        couples=True,  # only the times do, which all samples share
+    ),
+    "cosine_gap_weight": Row(
+        distill.cosine_gap_weight,
+        inputs(cond=normal(N, D), guided=normal(N, D)),
+        batch=("cond", "guided"),
+        bf16=("cond", "guided"),
+    ),
+    "segment_consistency": Row(
+        distill.segment_consistency,
+        inputs(
+            x=normal(N, D),
+            x_next=normal(N, D),
+            t=uniform(N, low=0.7, high=0.9),
+            t_next=uniform(N, low=0.5, high=0.7),
+            where=mask(N),
+        ),
+        static={"student_fn": teacher, "process": VP, "edges": np.array([0.0, 0.5], np.float32)},
+        batch=("x", "x_next", "t", "t_next", "where"),
+        diff=("x",),
+        bf16=("x", "x_next"),
+    ),
+}
