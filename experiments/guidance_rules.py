@@ -4,7 +4,8 @@ One conditional denoiser makes images by 20 DDIM steps, with the same noise for 
 1 is the conditional prediction itself. A classifier that has guided nothing judges them: Frechet distance of its
 features to those of the data (for the images as they are, and clipped as a screen would show them), accuracy of the
 wanted class, and recall; saturation is the share of numbers outside the range. Guidance does not improve the Frechet
-distance of digits, so rules are compared at the same scale.
+distance of digits, so rules are compared at the same scale. Two rows have a second condition, how bright the image is:
+one guides both by the same scale, the other the second by less.
 """
 
 import dataclasses
@@ -21,14 +22,14 @@ from matplotlib.figure import Figure
 from experiments import guided_sampling as rules
 from experiments import plots
 from experiments.assets import denoiser
-from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
+from experiments.assets.denoiser import ClassifierConfig
 from experiments.guided_sampling import Guided, Networks, Setting, Task
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 from jaxlab import metrics
 from jaxlab.guidance import Rule
 from jaxlab.typing import Array
 
-DATASETS = ("digits",)
+DATASETS = ("digits", "mnist5k")
 SEED_SCOPE = "sampling noise only (one denoiser, one judge, the same wanted classes)"
 SCALES = (3.0, 7.5, 15.0)
 LIMIT = 1.05
@@ -43,8 +44,8 @@ class Config:
     """Images per rule, scale and seed; every class equally often."""
     steps: int = 20
     """DDIM steps."""
-    train_steps: int = 8000
-    """Training of the denoiser."""
+    train_steps: int | None = None
+    """Training of the denoisers; what suits the size of the images unless given."""
     classifier_steps: int = 1500
     """Training of the judge and of the classifier that guides."""
     weak_steps: int = 1500
@@ -57,6 +58,10 @@ class Config:
     """Threshold of APG on the length of the direction."""
     rescale: float = 0.7
     """Share of the rescaling of the standard deviation."""
+    particle_steps: int = 100
+    """Steps of the particles that follow the guided density."""
+    share: float = 2.9 / 4.0
+    """Scale of the second condition, relative to the first."""
     low: float = 0.2
     """First time of the interval with guidance."""
     high: float = 0.8
@@ -73,11 +78,15 @@ class Config:
             raise ValueError(f"low and high must satisfy 0 <= low <= high <= 1, got {self.low} and {self.high}")
 
 
-QUICK = {"samples": 60, "steps": 5, "train_steps": 200, "classifier_steps": 100, "weak_steps": 50}
+QUICK = {"samples": 60, "steps": 5, "particle_steps": 8, "train_steps": 200, "classifier_steps": 100, "weak_steps": 50}
 
 
 def _free(make: Callable[[Task], Rule | None]) -> Callable[[Task], Guided]:
     return functools.partial(rules.away_from_null, make)
+
+
+def _separate(task: Task) -> Guided:
+    return rules.two_conditions(task, share=task.config.share)
 
 
 METHODS = (
@@ -95,6 +104,12 @@ METHODS = (
     Method("classifier_naive", 4, rules.classifier_naive, note="a classifier sees noisy images; predictions clipped"),
     Method("classifier_denoised", 4, rules.classifier_denoised, note="it sees the data prediction; direction only"),
     Method("elucd", 4, rules.elucd, note="the same, smooth, joint logit, more in the middle"),
+    Method("noise_damped", 5, rules.noise_damped, note="added to a weaker network; predictions clipped"),
+    Method("fkc", 67, rules.corrected, note="particles of each class by themselves; more steps than the others"),
+    Method(
+        "two_joint", None, functools.partial(rules.two_conditions, share=1.0), note="class and thickness, one scale"
+    ),
+    Method("two_separate", 11, _separate, note="the thickness has a smaller scale"),
 )
 
 
@@ -115,6 +130,10 @@ def _worst_ratio(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
 
 def _worst_difference(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
     return lambda rows: np.max(_at(metric, better)(rows) - _at(metric, worse)(rows), axis=0)
+
+
+def _smallest_difference(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
+    return lambda rows: np.min(_at(metric, better)(rows) - _at(metric, worse)(rows), axis=0)
 
 
 def _accuracy_at_equal_frechet(method: str, rival: str, scale: float) -> Callable[[Any], np.ndarray]:
@@ -179,6 +198,20 @@ CLAIMS = (
         1.0,
     ),
     Claim(
+        11,
+        "A smaller scale for the second condition has a lower Frechet distance at every scale (largest ratio)",
+        _worst_ratio("frechet", "two_separate", "two_joint"),
+        "<",
+        1.0,
+    ),
+    Claim(
+        11,
+        "and at most a point fewer images with both conditions right (smallest difference)",
+        _smallest_difference("both_accuracy", "two_separate", "two_joint"),
+        ">",
+        -0.01,
+    ),
+    Claim(
         4,
         "The calibrated classifier ends at least 10 % below the naive one in Frechet distance at every scale",
         _worst_ratio("frechet", "elucd", "classifier_naive"),
@@ -221,6 +254,10 @@ def measure_row(
             "accuracy": metrics.accuracy(seen.logits, setting.labels),
             "recall": coverage.recall,
         }
+        if method.name.startswith("two_"):
+            right = rules.thickness_of(x, setting.edges) == setting.thickness
+            measured["thickness_accuracy"] = jnp.mean(right)
+            measured["both_accuracy"] = jnp.mean(right & (jnp.argmax(seen.logits, axis=1) == setting.labels))
         return measured, x[: nets.denoiser.sizes[0]]
 
     scales = jnp.asarray(SCALES if method.name != "none" else SCALES[:1], jnp.float32)
@@ -238,22 +275,30 @@ def prepare(config: Config, run: Run) -> tuple[Networks, Setting]:
         raise UserError(f"Guidance rules need images, {data.name} holds features.")
     x, y, classes = denoiser.scaled(data.x), jnp.asarray(data.y), data.num_classes
     dim = x.shape[1]
-    if config.samples < classes or len(x) < config.samples:
-        raise UserError(f"samples must lie between {classes} and {len(x)} for {data.name}, got {config.samples}.")
+    if config.samples % classes or len(x) < config.samples:
+        raise UserError(
+            f"samples must be a multiple of {classes} up to {len(x)} for {data.name}, got {config.samples}."
+        )
     nets = Networks(
-        DenoiserConfig(dim=dim, sizes=(classes,), num_steps=config.train_steps),
-        DenoiserConfig(dim=dim, sizes=(classes,), hidden=config.weak_hidden, num_steps=config.weak_steps, seed=3),
+        denoiser.suited(dim, (classes,), num_steps=config.train_steps),
+        denoiser.suited(dim, (classes,), num_steps=config.weak_steps, hidden=config.weak_hidden, seed=3),
+        denoiser.suited(dim, (classes, rules.THICKNESSES), num_steps=config.train_steps),
         ClassifierConfig(dims=(dim, 96, classes), num_steps=config.classifier_steps, seed=2),
         ClassifierConfig(dims=(dim, 128, 64, classes), num_steps=config.classifier_steps),
     )
     made: dict[str, Any] = {"root": run.asset_root, "digest": data.digest}
     run.progress("training the denoisers")
     params, weak = (denoiser.denoiser_asset(net, x, y, **made) for net in (nets.denoiser, nets.weak))
+    edges = rules.thickness_edges(x)
+    two = jnp.stack([y, rules.thickness_of(x, edges)], axis=1)
+    pair = denoiser.denoiser_asset(nets.pair, x, two, **made)
     run.progress("training the classifiers")
     guide, judge = (denoiser.classifier_asset(net, x, y, **made) for net in (nets.guide, nets.judge))
     order = np.random.default_rng(0).permutation(len(x))
     real = denoiser.judge(nets.judge, judge, x[order]).features
-    return nets, Setting(params, weak, guide, judge, jnp.arange(config.samples) % classes, real)
+    place = jnp.arange(config.samples)
+    labels, thickness = place % classes, place // classes % rules.THICKNESSES
+    return nets, Setting(params, weak, pair, guide, judge, labels, thickness, edges, real)
 
 
 def run(config: Config, run: Run) -> None:
@@ -274,7 +319,7 @@ SHOWN = ("none", "cfg", "cfg_rescale", "cfg_dynamic", "apg", "autoguidance", "gf
 def plot(result: Result) -> Figure:
     """Images of the first seed by rule and scale, and three measures against the scale."""
     figure, axes = plots.new_figure(columns=2, rows=2, title=f"Guidance rules on {result.dataset}")
-    _grid(axes[0], result.curves["images"], SCALES.index(7.5))
+    _grid(axes[0], result.curves["images"])
     panels = (
         ("frechet", "Frechet distance"),
         ("saturation", "share of numbers out of range"),
@@ -296,14 +341,20 @@ def plot(result: Result) -> Figure:
     return figure
 
 
-def _grid(ax: Any, images: Any, at: int) -> None:
-    """A line of images per rule, an image per class, all at one scale."""
+def _grid(ax: Any, images: Any) -> None:
+    """A line of images per rule: the same four classes at every scale."""
     names = [name for name in SHOWN if name in images]
-    lines = [np.asarray(images[name], float)[0, at] for name in names]
+    lines = [np.asarray(images[name], float)[0, :, :4] for name in names]
     side = math.isqrt(lines[0].shape[-1])
     if side**2 == lines[0].shape[-1]:
-        tiles = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines]
-        ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), vmin=-1, vmax=1, cmap="gray")
+        tiles = [line.reshape(len(SCALES), 4, side, side) for line in lines]
+        tiles = [np.pad(line, ((0, 0), (0, 0), (1, 0), (1, 0))) for line in tiles]
+        # A wider gap between the scales.
+        lines = [
+            np.concatenate([np.concatenate([np.zeros((side + 1, 2)), *of], axis=1) for of in line], axis=1)
+            for line in tiles
+        ]
+        ax.imshow(np.concatenate(lines), vmin=-1, vmax=1, cmap="gray")
         ax.set_yticks((np.arange(len(names)) + 0.5) * (side + 1), names, fontsize=9)
-    ax.set_xticks([])
-    ax.set_xlabel(f"one image per class at scale {SCALES[at]:g}", fontsize=11)
+        width = 4 * (side + 1) + 2
+        ax.set_xticks((np.arange(len(SCALES)) + 0.5) * width, [f"scale {scale:g}" for scale in SCALES])

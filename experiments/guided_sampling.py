@@ -20,6 +20,7 @@ from jaxlab.guidance import Rule
 from jaxlab.typing import Array, PyTree
 
 __all__ = [
+    "THICKNESSES",
     "Guided",
     "Networks",
     "Setting",
@@ -37,17 +38,23 @@ __all__ = [
     "classifier_denoised",
     "classifier_naive",
     "climb",
+    "corrected",
     "draw",
     "elucd",
     "gfcg",
+    "noise_damped",
+    "thickness_edges",
+    "thickness_of",
+    "two_conditions",
 ]
 
 
 class Networks(NamedTuple):
-    """The configurations of the networks."""
+    """The configurations of the networks; ``pair`` takes a class and a thickness."""
 
     denoiser: DenoiserConfig
     weak: DenoiserConfig
+    pair: DenoiserConfig
     guide: ClassifierConfig
     judge: ClassifierConfig
 
@@ -57,9 +64,12 @@ class Setting(NamedTuple):
 
     params: PyTree
     weak: PyTree
+    pair: PyTree
     guide: PyTree
     judge: PyTree
     labels: Array  # [B]
+    thickness: Array  # [B], see ``thickness_of``
+    edges: Array  # [THICKNESSES - 1]
     real: Array  # [N, D] features
 
 
@@ -101,13 +111,16 @@ class Guided(NamedTuple):
 
     ``takes_cond``: the reference depends on that prediction. ``clip``: it is clipped to the range of the data. A
     network that is asked far from what it has seen answers anything; where that sends the next step further still, the
-    rule runs away without the clipping.
+    rule runs away without the clipping. ``cond``: the conditional prediction, if it is not that of the classes.
+    ``sampler(key) -> images``: takes the place of the whole run.
     """
 
-    reference: Callable[..., Any]
+    reference: Callable[..., Any] | None
     rule: Rule | None
     takes_cond: bool = False
     clip: bool = False
+    cond: Callable[..., Array] | None = None
+    sampler: Callable[[Array], Array] | None = None
 
 
 MakeRule = Callable[[Task], Rule | None]
@@ -218,15 +231,86 @@ def elucd(task: Task) -> Guided:
     return classifier_denoised(task, smooth=True, marginal_scale=0.0, boost=0.3)
 
 
+def noise_damped(task: Task) -> Guided:
+    """The direction is that of the network, what it is added to that of a weaker one without its condition."""
+    strong, weak = task.model(task.none(), clip=True), task.model(task.none(), weak=True, clip=True)
+
+    def reference(x: Array, t: Array) -> tuple[Array, Array]:
+        return strong(x, t), weak(x, t)
+
+    return Guided(reference, guidance.noise_damped(task.scale), clip=True)
+
+
+def corrected(task: Task) -> Guided:
+    """Every class by itself as particles that are weighted and resampled, so that they follow the guided density."""
+    classes, config, net = task.nets.denoiser.sizes[0], task.config, task.nets.denoiser
+    count = task.labels.shape[0] // classes
+
+    def of_class(args: tuple[Array, Array]) -> Array:
+        label, key = args
+        noise_key, run_key, last_key = jax.random.split(key, 3)
+        wanted = jnp.full(count, label)
+        given = (jnp.full(count, net.sizes[0]), wanted)
+        score_fns = [denoiser.model(net, task.setting.params, labels, kind="score") for labels in given]
+        x = PROCESS.prior_sample(jax.random.split(noise_key, count), (net.dim,))
+        made = diffusion.fkc_sample(
+            run_key,
+            x,
+            denoiser.even_times(config.particle_steps),
+            score_fns=score_fns,
+            coeffs=jnp.stack([1.0 - task.scale, task.scale]),
+            process=PROCESS,
+        )
+        return made.x[diffusion.systematic_resample(last_key, made.log_weights)]
+
+    def sampler(key: Array) -> Array:
+        images = jax.lax.map(of_class, (jnp.arange(classes), jax.random.split(key, classes)))
+        return images.swapaxes(0, 1).reshape(-1, net.dim)  # classes in turn, as in ``labels``
+
+    return Guided(None, None, sampler=sampler)
+
+
+THICKNESSES = 3
+"""As many bins of equally many images by mean brightness."""
+
+
+def thickness_edges(x: Array) -> Array:
+    """Mean brightness between the bins of images x [N, D]: [THICKNESSES - 1]."""
+    return jnp.quantile(jnp.mean(jnp.clip(x, -1.0, 1.0), axis=1), jnp.linspace(0.0, 1.0, THICKNESSES + 1)[1:-1])
+
+
+def thickness_of(x: Array, edges: Array) -> Array:
+    """The bin of every image: int [N]."""
+    return jnp.searchsorted(edges, jnp.mean(jnp.clip(x, -1.0, 1.0), axis=1)).astype(jnp.int32)
+
+
+def two_conditions(task: Task, *, share: float) -> Guided:
+    """Class and thickness, the class guided by the scale and the thickness by ``share`` of it."""
+    net, params = task.nets.pair, task.setting.pair
+
+    def given(labels: Array, thickness: Array) -> Callable[[Array, Array], Array]:
+        return denoiser.model(net, params, jnp.stack([labels, thickness], axis=1), kind="x0")
+
+    nothing = jnp.full_like(task.labels, THICKNESSES)
+    none, one = given(task.none(), nothing), given(task.labels, nothing)
+    return Guided(
+        lambda x, t: (none(x, t), (one(x, t),)),
+        guidance.multi_condition([task.scale, share * task.scale]),
+        cond=given(task.labels, task.setting.thickness),
+    )
+
+
 def draw(task: Task, key: Array, guided: Guided) -> Array:
     """Images [B, D] of one rule."""
+    if guided.sampler is not None:
+        return guided.sampler(key)
     keys = jax.random.split(key, task.labels.shape[0])
     dim = task.nets.denoiser.dim
     return diffusion.sample(
         keys,
         PROCESS.prior_sample(keys, (dim,)),
         denoiser.even_times(task.config.steps),
-        cond_fn=task.model(task.labels, clip=guided.clip),
+        cond_fn=guided.cond or task.model(task.labels, clip=guided.clip),
         uncond_fn=guided.reference,
         rule=guided.rule,
         step=diffusion.ddim(PROCESS, kind="x0"),

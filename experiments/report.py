@@ -93,34 +93,64 @@ def _error(result: Result, method: str) -> str:
     return f"{error.get('type')}: {lines[0][:300] if lines else '(no message)'}"
 
 
+COLUMNS = 8
+"""More metrics than fit side by side go into several tables."""
+
+
 def print_table(console: Console, result: Result, methods: Sequence[Any]) -> None:
     """Rows in the order of ``methods``, a column per metric (mean ± standard deviation), the seconds, then remarks."""
     shown = [method for method in methods if method.name in result.finished or method.name in result.errors]
     scope = f", {result.seed_scope}" if result.seed_scope else ""
     seeds = f"{result.seeds} seed{'s' if result.seeds > 1 else ''}"
     title = f"{result.question} on {result.dataset}" if result.dataset else result.question
-    table = Table(title=Text(f"{title} ({seeds}{scope})"), title_justify="left", header_style="bold")
-    table.add_column("method", no_wrap=True)
-    table.add_column("paper", justify="right")
-    for name in result.rows:
-        table.add_column(name.replace("_", " "), justify="right")
-    for kind in result.timings:
-        table.add_column(f"{kind} (s)", justify="right")
-    for method in shown:
-        name, whole = method.name, method.name in result.finished
-        cells = [
-            spread(row[name]) if whole and name in row else "" if whole else "broke" for row in result.rows.values()
-        ]
-        cells += [f"{seconds[name]:.2f}" if name in seconds else "" for seconds in result.timings.values()]
-        paper = "" if method.paper is None else str(method.paper)
-        table.add_row(Text(name), paper, *cells, style=None if whole else "red")
     console.print()
-    console.print(table)
+    groups = _groups(result)
+    for place, names in enumerate(groups):
+        whole = len(groups) == 1
+        rows = [method for method in shown if whole or any(method.name in result.rows[name] for name in names)]
+        table = _table(result, rows, names, timed=whole)
+        if place == 0:
+            table.title = Text(f"{title} ({seeds}{scope})")
+        console.print(table)
+    if len(groups) > 1:
+        console.print(_table(result, shown, [], timed=True))
     for method in shown:
         if method.note:
             console.print(f"  {method.name}: {method.note}", soft_wrap=True)
     for name in result.errors:
         console.print(f"  {name} broke: {_error(result, name)}", style="red", soft_wrap=True)
+
+
+def _groups(result: Result) -> list[list[str]]:
+    """Metrics of one table each: all, if there are few, otherwise neighbours that the same methods have."""
+    if len(result.rows) <= COLUMNS:
+        return [list(result.rows)]
+    groups: list[list[str]] = []
+    for name, row in result.rows.items():
+        if groups and len(groups[-1]) < COLUMNS and result.rows[groups[-1][0]].keys() == row.keys():
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    return groups
+
+
+def _table(result: Result, methods: Sequence[Any], names: Sequence[str], *, timed: bool) -> Table:
+    table = Table(title_justify="left", header_style="bold")
+    table.add_column("method", no_wrap=True)
+    table.add_column("paper", justify="right")
+    for name in names:
+        table.add_column(name.replace("_", " "), justify="right")
+    for kind in result.timings if timed else ():
+        table.add_column(f"{kind} (s)", justify="right")
+    for method in methods:
+        name, whole = method.name, method.name in result.finished
+        rows = [result.rows[metric] for metric in names]
+        cells = [spread(row[name]) if whole and name in row else "" if whole else "broke" for row in rows]
+        if timed:
+            cells += [f"{seconds[name]:.2f}" if name in seconds else "" for seconds in result.timings.values()]
+        paper = "" if method.paper is None else str(method.paper)
+        table.add_row(Text(name), paper, *cells, style=None if whole else "red")
+    return table
 
 
 def print_claims(console: Console, verdicts: Sequence[Verdict]) -> None:

@@ -29,6 +29,7 @@ from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = [
     "PROCESS",
+    "PROCESSES",
     "ClassifierConfig",
     "ConditionalMLP",
     "DenoiserConfig",
@@ -41,14 +42,16 @@ __all__ = [
     "judge",
     "model",
     "null",
+    "process_of",
     "scaled",
+    "suited",
     "train_denoiser",
 ]
 
 PROCESS = diffusion.vp()
-TRAINED = "rotation"
-"""What the network itself predicts. As noise it is std x + alpha F: unlike a plain noise network it stays usable as a
-data prediction where there is almost no data left in x."""
+PROCESSES = {"vp": (PROCESS, "rotation"), "linear": (diffusion.linear_flow(), "v")}
+"""The process of each form of the denoiser, and what the network itself predicts. As noise a rotation is
+std x + alpha F: unlike a plain noise network it stays usable as a data prediction where x holds almost no data."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,8 @@ class DenoiserConfig:
 
     dim: int = 64
     """Numbers in an image."""
+    form: str = "vp"
+    """The noising process: "vp", or "linear" for a flow from data (t = 0) to noise (t = 1)."""
     sizes: tuple[int, ...] = (10,)
     """How many values each condition has; one more stands for none."""
     hidden: int = 256
@@ -74,6 +79,15 @@ class DenoiserConfig:
     """How often a condition is replaced by none, each on its own."""
     seed: int = 0
     """Of the initial weights, the batches and the noise."""
+
+
+def suited(dim: int, sizes: tuple[int, ...], *, num_steps: int | None = None, **changes: Any) -> DenoiserConfig:
+    """A configuration for images of ``dim`` numbers that trains in about a minute: larger ones wider and shorter."""
+    large = dim > 256
+    steps = (4000 if large else 8000) if num_steps is None else num_steps
+    return DenoiserConfig(
+        **{"dim": dim, "sizes": sizes, "hidden": 512 if large else 256, "num_steps": steps, **changes}
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +189,11 @@ def _network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callabl
     return init, apply
 
 
+def process_of(config: DenoiserConfig) -> diffusion.Process:
+    """The noising process of a denoiser."""
+    return PROCESSES[config.form][0]
+
+
 def _columns(config: DenoiserConfig, conditions: ArrayLike) -> Array:
     """Conditions as int [B, len(sizes)]."""
     given = jnp.asarray(conditions)
@@ -199,10 +218,11 @@ def model(
     """
     conditions = _columns(config, conditions)
     _, apply = _network(config)
+    process, trained = PROCESSES[config.form]
 
     def fn(x: Array, t: Array) -> Array:
         prediction = apply(params, x, t, conditions)
-        return diffusion.convert(prediction, x, t, process=PROCESS, kind_in=TRAINED, kind_out=kind)
+        return diffusion.convert(prediction, x, t, process=process, kind_in=trained, kind_out=kind)
 
     return fn
 
@@ -211,6 +231,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
     """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)] (or [N] of one)."""
     conditions = _columns(config, conditions)
     init, apply = _network(config)
+    process, trained = PROCESSES[config.form]
     init_key, fit_key = jax.random.split(jax.random.key(config.seed))
 
     def loss_fn(params: PyTree, state: None, batch: dict[str, Any], key: Array) -> tuple[Array, None]:
@@ -221,7 +242,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
         ]
         predict = lambda x, t: apply(params, x, t, jnp.stack(given, axis=1))  # noqa: E731
         losses = diffusion.denoising_loss(
-            predict, batch["x"], noise_key, process=PROCESS, kind=TRAINED, weighting="uniform"
+            predict, batch["x"], noise_key, process=process, kind=trained, weighting="uniform"
         )
         return jnp.mean(losses), None
 

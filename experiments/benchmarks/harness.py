@@ -303,7 +303,8 @@ def print_report(console: Console, report: Report, facts: Mapping[str, Mapping[s
         known = "".join(f", {name} {value:.2g}" for name, value in result.facts.items())
         console.print(f"\n{report.size_name} {result.size}: {result.work}{known}", style="bold", soft_wrap=True)
         console.print(_table(result))
-    if len({result.size for result in report.results}) > 1:
+    exponents = {name: exponent for name, exponent in exponents.items() if exponent == exponent}  # NaN: one size only
+    if exponents:
         console.print(f"\nGrowth: seconds ~ {report.size_name}^p", style="bold")
         width = max(map(len, exponents))
         for name, exponent in exponents.items():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as command
-from experiments.benchmarks import analytic, harness
+from experiments.benchmarks import analytic, guidance, harness
 from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing
 
 
@@ -190,7 +190,7 @@ def test_the_table_says_it_all(capsys):
 def test_the_list_and_what_is_unknown(capsys):
     assert command.main([]) == 0
     printed = capsys.readouterr().out
-    assert set(command.names()) == {"analytic", "heads"}
+    assert set(command.names()) == {"analytic", "guidance", "heads"}
     for question in command.names().values():
         assert question.endswith("?")
         assert question in printed
@@ -281,3 +281,27 @@ def test_heads_in_small(capsys):
     for race in races:
         assert len(race["rows"]) == 2
         assert all(row["error"] < 1e-4 for row in race["rows"])
+
+
+def test_guidance_in_small(capsys):
+    """A call that is not needed is not made, and both forms of the score lead to the mixture."""
+    assert command.main(["guidance", "--quick", "--json", "--contests", "skipping"]) == 0
+    (race,) = json.loads(capsys.readouterr().out)["races"]
+    assert [row["calls"] for row in race["rows"]] == [20, 11]
+    assert race["share of calls saved"] == pytest.approx(9 / 20)
+    config = guidance.Config(particles=400, particle_steps=100)
+    for score in (guidance._score, guidance._score_in_turn):
+        x = np.asarray(guidance._particles_jaxlab(config, score)())
+        assert guidance._spread(x) == pytest.approx(guidance.WIDTH * np.sqrt(np.pi / 2), rel=0.15)
+
+
+def test_guidance_does_the_work_of_its_peer(capsys):
+    pytest.importorskip("diffusers")
+    assert command.main(["guidance", "--quick", "--json", "--contests", "apg"]) == 0
+    (race,) = json.loads(capsys.readouterr().out)["races"]
+    assert [row["error"] < 1e-5 for row in race["rows"]] == [True, True]
+
+
+def test_contests_are_named(capsys):
+    assert command.main(["guidance", "--contests", "nothing"]) == 2
+    assert "--contests must be among apg, particles, skipping, got nothing" in capsys.readouterr().err

@@ -27,8 +27,11 @@ def test_the_quick_run(tmp_path, monkeypatch):
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     names = {method.name for method in question.METHODS}
     metrics = ("frechet", "frechet_clipped", "saturation", "accuracy", "recall")
-    assert set(rows) == {question.name_of(metric, scale) for metric in metrics for scale in SCALES}
-    assert all(set(row) == names for row in rows.values())
+    shared = {question.name_of(metric, scale) for metric in metrics for scale in SCALES}
+    assert all(set(rows[name]) == names for name in shared)
+    of_two = {question.name_of(metric, s) for metric in ("thickness_accuracy", "both_accuracy") for s in SCALES}
+    assert set(rows) - shared == of_two
+    assert all(set(rows[name]) == {"two_joint", "two_separate"} for name in of_two)
     for scale in SCALES:
         assert (rows[question.name_of("saturation", scale)]["apg"] < rows[f"saturation_{scale:g}"]["cfg"]).all()
         np.testing.assert_array_equal(rows[question.name_of("frechet", scale)]["none"], rows["frechet_3"]["none"])
@@ -40,6 +43,7 @@ CONFIG = question.Config(samples=30, steps=4)
 NETS = rules.Networks(
     denoiser.DenoiserConfig(dim=4, sizes=(3,), hidden=8),
     denoiser.DenoiserConfig(dim=4, sizes=(3,), hidden=8),
+    denoiser.DenoiserConfig(dim=4, sizes=(3, 3), hidden=8),
     denoiser.ClassifierConfig(dims=(4, 5, 3)),
     denoiser.ClassifierConfig(dims=(4, 5, 3)),
 )
@@ -49,7 +53,9 @@ def task(scale):
     init, _ = denoiser._network(NETS.denoiser)
     params, weak = init(jax.random.key(0)), init(jax.random.key(1))
     guide = denoiser.classifier(NETS.guide).init(jax.random.key(2))
-    setting = rules.Setting(params, weak, guide, guide, jnp.arange(6) % 3, jnp.zeros((9, 5)))
+    pair = denoiser._network(NETS.pair)[0](jax.random.key(4))
+    labels, thickness, edges = jnp.arange(6) % 3, jnp.arange(6) // 3, jnp.array([-0.1, 0.1])
+    setting = rules.Setting(params, weak, pair, guide, guide, labels, thickness, edges, jnp.zeros((9, 5)))
     return rules.Task(CONFIG, NETS, setting, jnp.float32(scale))
 
 
@@ -105,3 +111,24 @@ def test_the_largest_ratio_counts():
 def test_settings_are_checked(change, message):
     with pytest.raises(ValueError, match=message):
         question.Config(**change)
+
+
+def test_brightness_makes_equal_bins():
+    x = jax.random.uniform(jax.random.key(0), (300, 4), minval=-1.0)
+    bins = rules.thickness_of(x, rules.thickness_edges(x))
+    np.testing.assert_array_equal(jnp.bincount(bins, length=4), [100, 100, 100, 0])
+    assert x[bins == 2].mean(1).min() > x[bins == 0].mean(1).max()
+
+
+def test_two_scales_that_are_equal_are_one():
+    now = task(7.5)
+    x, t = jax.random.normal(jax.random.key(5), (6, 4)), jnp.full(6, 0.5)
+
+    def prediction(guided):
+        uncond, extras = guided.reference(x, t)
+        return guidance.guide(guided.rule, (), guided.cond(x, t), uncond, x=x, t=0.5, extras=extras)[0]
+
+    joint = rules.two_conditions(now, share=1.0)
+    wanted = guidance.combine(joint.cond(x, t), joint.reference(x, t)[0], scale=7.5)
+    np.testing.assert_allclose(prediction(joint), wanted, rtol=1e-4, atol=1e-4)
+    assert np.abs(prediction(rules.two_conditions(now, share=0.5)) - wanted).max() > 1e-2
