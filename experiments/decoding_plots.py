@@ -62,7 +62,8 @@ def _calls(ax: Axes, rows: Any) -> None:
     for position, name in enumerate(names):
         x, y, size = (np.mean(np.asarray(table[name], float)) for table in (frechet, accuracy, calls))
         ax.scatter(x, y, s=50 * size**2, color=plots.PALETTE[position % len(plots.PALETTE)], alpha=0.8)
-        ax.annotate(name, (x, y), (6, -10), textcoords="offset points", fontsize=8)
+        below = -12 if name != "more_likelihood" else 8  # it lies next to the plain model
+        ax.annotate(name, (x, y), (6, below), textcoords="offset points", fontsize=8)
     ax.margins(0.25)
     ax.set_xlabel("Frechet distance (large dots: two calls per token)", fontsize=9)
     ax.set_ylabel("accuracy of the wanted class")

@@ -323,14 +323,15 @@ def plot(result: Result) -> Figure:
         _strips(ax, result.curves, [method.name for method in group])
         ax.set_title(title, fontsize=10)
     names = [method.name for method in METHODS]
-    plots.method_bars(axes[4], result.rows.get("diversity", {}), names, "share of diversity kept")
+    plots.method_bars(axes[4], result.rows.get("diversity", {}), names, "diversity kept")
     axes[4].axhline(1.0, color="0.5", linewidth=1)
     aims = {
         **result.rows.get("cosine", {}),
         **result.rows.get("attribute", {}),
         **result.rows.get("accuracy", {}),
     }
-    plots.method_bars(axes[5], aims, names, "cosine, attribute, accuracy")
+    plots.method_bars(axes[5], aims, names, "aim met")
+    axes[5].set_title("cosine, share with much ink, accuracy", fontsize=10)
     return figure
 
 
@@ -338,9 +339,9 @@ def _strips(ax: Any, curves: Any, names: list[str]) -> None:
     """A line of images of the source, one of the examples, and one per method."""
     present = [name for name in names if name in curves.get("adapted", {})]
     first = {name: {kind: np.asarray(curves[kind][name], float)[0] for kind in curves} for name in present}
-    lines = [("before", first[present[0]]["source"]), ("aim", first[present[0]]["examples"])] if present else []
-    lines += [(name, first[name]["adapted"]) for name in present]
-    lines = [(name, images) for name, images in lines if images.size]
+    lines = [(name, first[name]["adapted"]) for name in present]
+    if present and first[present[0]]["examples"].size:
+        lines = [("before", first[present[0]]["source"]), ("aim", first[present[0]]["examples"]), *lines]
     if lines:
         side = round(lines[0][1].shape[-1] ** 0.5)
         canvas = np.full((len(lines), SHOWN, side + 1, side + 1), np.nan)

@@ -26,7 +26,6 @@ from experiments.assets import denoiser, students, token_denoiser, token_student
 from experiments.guidance_measures import Judge, measure_row
 from experiments.guidance_savers import HIGH, SCALE, Networks, Setting
 from experiments.runner import Claim, Method, Result, Run, UserError
-from jaxlab.guidance import LinearAGCoeffs
 
 DATASETS = ("digits",)
 SEED_SCOPE = "sampling noise only (one denoiser of each kind, one of each student, the same wanted classes)"
@@ -239,27 +238,36 @@ def prepare(config: Config, run: Run) -> tuple[Networks, Setting]:
     conditions = jnp.stack([y, token_denoiser.thickness(x)], axis=1)
     nets = savers.networks(config, SCALE, data.x.shape[1], classes)
     made: dict[str, Any] = {"root": run.asset_root, "digest": data.digest}
+    # Only what the selected rows need is trained.
+    wanted = {method.name for method in run.todo(METHODS)}
     run.progress("training the denoisers and the judge")
     base = denoiser.denoiser_asset(nets.denoiser, x, y, **made)
-    tokens = token_denoiser.denoiser_asset(nets.tokens, x, conditions, **made)
     judge = denoiser.classifier_asset(nets.judge, x, y, **made)
-    run.progress("training the guided students")
-    student = students.guided_student(nets.student, base, x, y, **made)
-    halved = students.halved_students(nets.halved, student, x, y, **made)
-    run.progress("searching for a policy")
-    choices = students.searched_policy(nets.policy, base, **made)
-    run.progress("training adapters and branches")
-    inner = [token_students.adapters(net, tokens, x, conditions, **made) for net in (nets.on_trajectory, nets.noised)]
-    branches = token_students.sun(nets.sun, tokens, x, conditions, **made)
+    tokens = student = halved = choices = on_trajectory = noised = branches = linear = None
+    if wanted & set(savers.TOKENS):
+        tokens = token_denoiser.denoiser_asset(nets.tokens, x, conditions, **made)
+    run.progress("training the students")
+    if wanted & {"distilled", "distilled_half", "distilled_quarter"}:
+        student = students.guided_student(nets.student, base, x, y, **made)
+    if wanted & {"distilled_half", "distilled_quarter"}:
+        halved = students.halved_students(nets.halved, student, x, y, **made)
+    if "policy" in wanted:
+        choices = students.searched_policy(nets.policy, base, **made)
+    if "agd_trajectory" in wanted:
+        on_trajectory = token_students.adapters(nets.on_trajectory, tokens, x, conditions, **made)
+    if "agd_noised" in wanted:
+        noised = token_students.adapters(nets.noised, tokens, x, conditions, **made)
+    if "sun" in wanted:
+        branches = token_students.sun(nets.sun, tokens, x, conditions, **made)
     rows = np.random.default_rng(0).permutation(len(x))
     some = rows[: config.samples]
     real = denoiser.judge(nets.judge, judge, x[rows]).features
-    blank = LinearAGCoeffs(*(jnp.zeros((2, config.steps, config.steps)),) * 2)
-    trained = base, student, halved, choices, tokens, inner[0], inner[1], branches, judge
-    setting = Setting(*trained, blank, x[some], y[some], conditions[some], real)
-    run.progress("fitting LinearAG")
-    fitted = jax.jit(functools.partial(savers.linear_fit, config, nets))
-    return nets, setting._replace(linear=fitted(setting, jnp.array([SCALE, HIGH])))
+    trained = base, student, halved, choices, tokens, on_trajectory, noised, branches, judge
+    setting = Setting(*trained, linear, x[some], y[some], conditions[some], real)
+    if "linear_ag" in wanted:
+        fitted = jax.jit(functools.partial(savers.linear_fit, config, nets))
+        setting = setting._replace(linear=fitted(setting, jnp.array([SCALE, HIGH])))
+    return nets, setting
 
 
 def run(config: Config, run: Run) -> None:

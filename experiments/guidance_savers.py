@@ -82,18 +82,18 @@ class Networks(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """What every seed sees: parameters, named as in ``Networks``, and the wanted conditions."""
+    """What every seed sees: parameters, named as in ``Networks`` (None where no row needs them), and conditions."""
 
     denoiser: PyTree
     student: PyTree
-    halved: dict[str, PyTree]
-    policy: Array
+    halved: PyTree
+    policy: Any
     tokens: PyTree
     on_trajectory: PyTree
     noised: PyTree
     sun: PyTree
     judge: PyTree
-    linear: LinearAGCoeffs  # [2, S, S], of both scales
+    linear: Any  # LinearAGCoeffs [2, S, S], of both scales
     x: Array  # [B, D], images that fit the conditions
     labels: Array  # [B]
     conditions: Array  # [B, 2], of the transformer
@@ -278,11 +278,10 @@ def points(name: str, config: Any, setting: Setting) -> list[tuple[float, Any]]:
         "first_steps": first(config.steps // 4, config),
         "adaptive_eps": paper,
         "adaptive_x0": paper,
-        "policy": nas.discrete_policy(setting.policy),
         "none_tokens": none,
         "cfg_tokens": all_steps,
     }
-    main = values.get(name, 0.0)
+    main = nas.discrete_policy(setting.policy) if name == "policy" else values.get(name, 0.0)
     sweep: list[Any]
     if name == "first_steps":
         sweep = [first(round(k * config.steps / 20), config) for k in FIRST]

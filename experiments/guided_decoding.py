@@ -207,8 +207,8 @@ def run(config: Config, run: Run) -> None:
         (CAPTIONS, prepare_captions),
     )
     for methods, prepare in groups:
-        if run.todo(methods):
-            run.rows(methods, functools.partial(_measure, run, config, *prepare(config, run)))
+        if names := {method.name for method in run.todo(methods)}:
+            run.rows(methods, functools.partial(_measure, run, config, *prepare(config, run, names)))
 
 
 def _measure(run: Run, config: Config, nets: dict[str, Any], shared: dict[str, Any], method: Method) -> Measured:

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 AR_SCALES = (1.5, 2.0, 3.0)
-FLOW_SCALES = (0.003, 0.01, 0.03, 0.1)
+FLOW_SCALES = (0.01, 0.02, 0.05, 0.1, 0.2)
 CAPTION_SCALES = (1.0, 1.5, 2.0, 3.0)
 SHOWN = 12  # captions that are kept
 
@@ -50,8 +50,8 @@ def name_of(metric: str, scale: float) -> str:
 # Images
 
 
-def prepare_images(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Configurations, and what every seed sees: the models, the judge, the wanted classes, features of the data."""
+def prepare_images(config: Any, run: Run, names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Configurations, and what every seed sees: the models of these rows, the judge, the classes, features of data."""
     data = run.data()
     tokens = sequences.grey_levels(data.x, config.levels)
     digest, made = f"{data.digest}-{config.levels}", {"root": run.asset_root}
@@ -65,7 +65,8 @@ def prepare_images(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, Any
     }
     run.progress("training the model of images")
     params = {"base": sequences.pixel_asset(base, tokens, data.y, digest=digest, **made)}
-    for name, setting in further.items():
+    for name in sorted(further.keys() & names):
+        setting = further[name]
         params[name] = sequences.aligned_asset(setting, params["base"], tokens, data.y, digest=digest, **made)
     judge = ClassifierConfig(dims=(tokens.shape[1], 128, 64, data.num_classes), num_steps=config.judge_steps)
     x = sequences.as_images(jnp.asarray(tokens), config.levels)
@@ -97,7 +98,7 @@ def row_images(
 # Windows of text
 
 
-def prepare_windows(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare_windows(config: Any, run: Run, names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configurations, and what every seed sees: the flows, the scorers, what they make of the data."""
     data = windows.windows(config.length, config.text_windows)
     count = 3 * config.text_windows // 4
@@ -107,6 +108,7 @@ def prepare_windows(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, An
     }
     nets["scorer"] = windows.ScorerConfig(config.length, num_steps=config.scorer_steps)
     nets["judge"] = windows.ScorerConfig(config.length, hidden=48, num_steps=config.scorer_steps, seed=2)
+    del names  # all rows need all of it
     run.progress("training the flows of text")
     made = {"root": run.asset_root}
     shared: dict[str, Any] = {
@@ -179,7 +181,7 @@ def row_guided(path: str, hard: bool, config: Any, nets: dict[str, Any], key: Ar
 # Captions
 
 
-def prepare_captions(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+def prepare_captions(config: Any, run: Run, names: set[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Configurations, and what every seed sees: captioner, encoders, the images that none of them has seen."""
     data = run.data()
     count, seen = len(data.x), 3 * len(data.x) // 4
@@ -195,6 +197,7 @@ def prepare_captions(config: Any, run: Run) -> tuple[dict[str, Any], dict[str, A
     made: dict[str, Any] = {"root": run.asset_root, "digest": digest}
     captioner = words.CaptionerConfig(dim=x.shape[1], num_steps=config.caption_steps)
     retriever = words.RetrieverConfig(dim=x.shape[1], num_steps=config.caption_steps)
+    del names  # all rows need all of it
     run.progress("training the captioner")
     shared = {
         "captioner": words.captioner_asset(captioner, x[many[train]], captions, **made),

@@ -14,7 +14,7 @@ from experiments.assets import sequences
 from experiments.assets import text_windows as windows
 from experiments.command_line import answer
 
-METHODS = "plain,cfg_2,cca,held_out,gumbel_flow,stg_gumbel,written,caption_cfg"
+METHODS = "cfg_2,cca,held_out,gumbel_flow,stg_gumbel,caption_cfg"
 
 
 def test_the_quick_run(tmp_path, monkeypatch):
@@ -26,12 +26,12 @@ def test_the_quick_run(tmp_path, monkeypatch):
     assert {claim["verdict"] for claim in result["claims"]} <= {"not judged", "not run"}
     assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
-    assert set(rows["accuracy"]) == {"plain", "cfg_2", "cca"}
+    assert set(rows["accuracy"]) == {"cfg_2", "cca"}
     np.testing.assert_array_equal(rows["calls_per_token"]["cfg_2"], 2 * rows["calls_per_token"]["cca"])
     assert (rows["bigram_distance"]["held_out"] < rows["bigram_distance"]["gumbel_flow"]).all()
     largest = question.name_of("rise", rows_of.FLOW_SCALES[-1])
     assert (rows[largest]["stg_gumbel"] > 0.5).all()
-    np.testing.assert_array_equal(rows["recall_1"]["written"], rows["recall_3"]["written"])
+    assert all((rows[f"recall_{s:g}"]["caption_cfg"] >= 0).all() for s in rows_of.CAPTION_SCALES)
 
 
 PIXELS = sequences.PixelConfig(length=9, levels=3, classes=2, hidden=16)
@@ -98,7 +98,7 @@ def test_half_of_the_gain_of_the_best_scale():
 
 
 def test_the_best_rise_keeps_the_likelihood():
-    rise, fall = [0.5, 1.5, 3.0, 9.0], [0.0, 0.1, 0.3, 0.5]
+    rise, fall = [0.2, 0.5, 1.5, 3.0, 9.0], [0.0, 0.05, 0.1, 0.3, 0.5]
     rows = {}
     for i, scale in enumerate(rows_of.FLOW_SCALES):
         rows[question.name_of("rise", scale)] = {"stg": np.array([rise[i], -1.0])}

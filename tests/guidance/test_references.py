@@ -50,6 +50,20 @@ def test_in_the_sampler_an_interval_skips_all_of_it():
     np.testing.assert_allclose(result.x, np.full((2, 1), x), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 2, 3, 1)])
+def test_any_shape_and_many_scales_at_once(shape):
+    p0, p1, p2 = draws(3, *shape)
+    scales = jnp.array([[1.0, 1.0], [4.0, 2.0]])
+
+    def guided(scales):
+        rule = guidance.multi_condition([scales[0], scales[1]])
+        return guidance.guide(rule, (), p2, p0, x=p0, t=0.5, extras=(p1,))[0]
+
+    together = jax.vmap(guided)(scales)
+    np.testing.assert_array_equal(together[0], p2)
+    np.testing.assert_allclose(together[1], p0 + 4.0 * (p1 - p0) + 2.0 * (p2 - p1), rtol=1e-4, atol=1e-5)
+
+
 def test_bad_input():
     zero = jnp.zeros((2, 1))
     with pytest.raises(ValueError, match="at least one scale"):
