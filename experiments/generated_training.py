@@ -154,9 +154,10 @@ def edits_row(config: Any, bench: Bench, run: Run, *, filtered: bool) -> Measure
     """Editors trained on pairs that another editor has made: the best candidate that passes, or any candidate."""
     judged = instructed_edits.bench(config, bench.train, root=bench.root, digest=f"{bench.digest} train")
     maker = EditorConfig(dim=bench.train.shape[1], num_steps=config.maker_steps)
-    known = editors.pairs_of(judged.probe)
+    known = editors.pairs_of(judged.probe[: config.maker_images])
     lessons = known._replace(instruction=known.instruction[None])
-    made_by = editors.editor_asset(maker, lessons, root=bench.root, digest=f"{judged.digest} maker {len(judged.probe)}")
+    digest = f"{judged.digest} maker {len(judged.probe)} {config.maker_images}"
+    made_by = editors.editor_asset(maker, lessons, root=bench.root, digest=digest)
     made_by = jax.tree.map(lambda leaf: leaf[0], made_by)
     probe, probing = _probe(config, judged)
     pairs, kept = [], []

@@ -255,6 +255,8 @@ METHODS = (
     Method("heun", 260, _sampler(diffusion.heun, calls=2, ode=True), note="probability flow"),
     Method("ddim", None, _sampler(diffusion.ddim, ode=True)),
     Method("dpm_solver_pp", None, _sampler(diffusion.dpm_solver_pp, ode=True), note="order 2; order 1 is ddim"),
+    Method("mr_ode_3", 266, _sampler(diffusion.mr_solver, ode=True, order=3), note="order 3, here without a centre"),
+    Method("mr_sde_2", 266, _sampler(diffusion.mr_solver, order=2, variant="sde"), note="order 2 of the SDE"),
     Method("likelihood", 260, functools.partial(row_likelihood, exact=True), note="exact divergence"),
     Method("hutchinson", 260, functools.partial(row_likelihood, exact=False), note="one random probe per point"),
     Method("cfg", None, functools.partial(row_product, weighted=False), note="mixed scores, no weights"),

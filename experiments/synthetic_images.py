@@ -55,11 +55,13 @@ class Config:
     editor_images: int = 700
     """Images whose edits are generated."""
     probe_images: int = 200
-    """Other images, of whose true edits the maker and the marks know."""
+    """Other images, of whose true edits the marks know."""
     probe_steps: int = 500
     """Training of the marks."""
-    maker_steps: int = 1000
-    """Training of the editor that makes the candidates."""
+    maker_images: int = 20
+    """Of these, the images whose true edits train the editor that makes the candidates."""
+    maker_steps: int = 80
+    """Its training: short, so that a quarter of the candidates do not follow their instruction."""
     followed: float = 0.5
     """Least probability of the instruction, as one of two marks."""
     usual: float = 0.9
@@ -106,7 +108,7 @@ QUICK = {
     "judge_steps": 60,
     "classifier_steps": 20,
     "probe_steps": 60,
-    "maker_steps": 100,
+    "maker_steps": 50,
     "followed": 0.0,
     "usual": 1.0,
     "pairs": 10,

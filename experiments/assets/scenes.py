@@ -1,7 +1,7 @@
 """Scenes of two real digits on one canvas, their captions, and a detector that slides over them.
 
-A caption names two different classes and where the first lies as seen from the second. Images are rows of
-SIDE * SIDE numbers in [-1, 1].
+A canvas has room for two by two digits; two of its cells that share a side hold one each. A caption names two
+different classes and where the first lies as seen from the second. Images are rows of SIDE * SIDE numbers in [-1, 1].
 """
 
 import functools
@@ -30,8 +30,7 @@ __all__ = [
 
 RELATIONS = ("left of", "right of", "above", "below")
 """In the order of ``metrics.relative_position``."""
-SIDE, DIGIT = 24, 8
-ROOM = SIDE - 2 * DIGIT  # of positions that keep two digits apart along an axis
+SIDE, DIGIT = 16, 8
 CONFIDENCE = 0.3
 
 
@@ -65,15 +64,11 @@ def compose(key: Array, images: Array, labels: Array, wanted: Captions, *, num_c
     classes = jnp.stack([wanted.first, wanted.second])
     chosen = jnp.argmax(jnp.where(labels == classes[..., None], draws, -1.0), axis=-1)
     pair = images[chosen].reshape(2, count, DIGIT, DIGIT)
-    low, high, across, jitter = jax.random.split(place_key, 4)
-    before = jax.random.randint(low, (count,), 0, ROOM - 1)
-    after = before + DIGIT + jax.random.randint(high, (count,), 1, ROOM - before + 1)
-    side = jax.random.randint(across, (count,), 2, SIDE - DIGIT - 1)
-    sides = jnp.stack([side, side + jax.random.randint(jitter, (count,), -1, 2)])
+    side = DIGIT * jax.random.randint(place_key, (count,), 0, 2)
     first_leads = (wanted.relation == 0) | (wanted.relation == 2)
-    along = jnp.stack([jnp.where(first_leads, before, after), jnp.where(first_leads, after, before)])
+    along = jnp.stack([jnp.where(first_leads, 0, DIGIT), jnp.where(first_leads, DIGIT, 0)])
     horizontal = wanted.relation < 2
-    columns, rows = jnp.where(horizontal, along, sides), jnp.where(horizontal, sides, along)
+    columns, rows = jnp.where(horizontal, along, side), jnp.where(horizontal, side, along)
 
     def paste(pair: Array, rows: Array, columns: Array) -> Array:
         canvas = jnp.full((SIDE, SIDE), -1.0)

@@ -52,7 +52,7 @@ def fisher_diagonal(
 
     Reference: Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks" (2017), standard; "batch" as
     in the code of Foster et al., "Fast Machine Unlearning Without Retraining Through Selective Synaptic Dampening"
-    (2023), checked.
+    (2023), recalled.
     """
     checks.one_of(per, "per", ("example", "batch"))
     block = checks.size(block, "block")

@@ -92,7 +92,7 @@ def test_quick_run(tmp_path):
     assert {name: set(rows["score_evaluations"][name]) for name in of_samplers} == {
         name: {20.0} for name in of_samplers
     }
-    assert list(rows["flow_error_vp_many"]) == ["euler", "heun", "ddim", "dpm_solver_pp"]
+    assert list(rows["flow_error_vp_many"]) == ["euler", "heun", "ddim", "dpm_solver_pp", "mr_ode_3"]
     # The flow on the noise scale is nearly a straight line: what integrates it exactly wins there.
     assert (rows["distance_ve_few"]["dpm_solver_pp"] < 0.5 * rows["distance_ve_few"]["euler"]).all()
     assert (rows["nats_gaussian"]["likelihood"] < 0.1).all()

@@ -1,5 +1,7 @@
 """Rows of jaxlab.metrics."""
 
+import numpy as np
+
 from jaxlab import metrics
 from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, uniform
 
@@ -12,6 +14,16 @@ MATRIX = {"make": inputs(R=uniform(T, T)), "diff": ("R",), "bf16": ("R",)}
 CURVE = inputs(
     steps=lambda rng: rng.uniform(0.1, 1.0, T).cumsum(), curve=normal(M, T), target=uniform(M, low=-0.5, high=0.5)
 )
+LAW = inputs(
+    n=lambda rng: (rng.uniform(9.9, 10.1, N) * np.arange(1, N + 1)).astype(np.float32),
+    values=lambda rng: (3.0 * np.arange(1, N + 1) ** -0.7 + rng.uniform(0.3, 0.31, N)).astype(np.float32),
+    where=mask(N),
+)
+POINTS = {
+    "batch": ("n", "values", "where"),
+    "couples": True,
+    "skip": {"empty": "there is no law without points: documented as NaN"},
+}
 
 ROWS = {
     "accuracy": Row(
@@ -127,20 +139,8 @@ ROWS = {
         bf16=("logits",),
         skip={"empty": "the F1 of a class that occurs nowhere is not defined: documented as NaN"},
     ),
-    "fit_power_law": Row(
-        metrics.fit_power_law,
-        inputs(n=lambda rng: rng.uniform(1.0, 2.0, T).cumsum(), values=uniform(N, T, low=0.5)),
-        batch=("values",),
-        diff=("values",),
-        bf16=("values",),
-    ),
-    "fit_power_law/offset": Row(
-        metrics.fit_power_law,
-        inputs(n=lambda rng: rng.uniform(1.0, 2.0, T).cumsum(), values=uniform(N, T, low=0.5)),
-        static={"offset": True},
-        batch=("values",),
-        tol=1e-3,
-    ),
+    "fit_power_law": Row(metrics.fit_power_law, LAW, diff=("values",), bf16=("values",), **POINTS),
+    "fit_power_law/offset": Row(metrics.fit_power_law, LAW, static={"offset": True}, **POINTS | {"tol": 1e-2}),
     "relative_position": Row(
         metrics.relative_position,
         inputs(box=uniform(N, 4), other=uniform(N, 4)),
