@@ -66,7 +66,7 @@ class Config:
     """Least probability of the instruction, as one of two marks."""
     usual: float = 0.9
     """Share of true edits that are as near to others as the second mark asks."""
-    pairs: int = 200
+    pairs: int = 50
     """Pairs that an editor learns from."""
     editor_steps: int = 1500
     """Training of an editor."""
