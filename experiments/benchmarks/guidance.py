@@ -318,7 +318,8 @@ def _skipping_run(rule: guidance.Rule, layers: np.ndarray, start: np.ndarray, st
     def network(shift: float) -> Callable[[jax.Array, jax.Array], jax.Array]:
         def fn(x: jax.Array, t: jax.Array) -> jax.Array:
             for layer in weights:
-                x = jax.nn.silu(x @ layer + shift)
+                # Before the product: behind it, the compiler would share the first one between both calls.
+                x = jax.nn.silu((x + shift) @ layer)
             return x
 
         return fn
