@@ -248,6 +248,8 @@ def plot(result: Result) -> Figure:
     axes[0].set_yscale("log")
     axes[0].set_xticks(SIZES, [str(n) for n in SIZES])
     axes[0].minorticks_off()
+    if legend := axes[0].get_legend():
+        legend.set_bbox_to_anchor((0.5, -0.22), axes[0].transAxes)  # below the label of so small a panel
     _tiles(axes[1], result.curves.get("images", {}), GENERATED, 10, "one image per class")
     names = ["scenes_true", "scenes_long_tail", "scenes_clean"]
     _tiles(axes[2], result.curves.get("scenes", {}), names, 8, ", ".join(scenes.RELATIONS) + ", twice")
