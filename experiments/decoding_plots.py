@@ -45,14 +45,8 @@ def draw(result: Result) -> Figure:
 
 def _images(ax: Axes, images: Any) -> None:
     """A line of images per row, one of each of the first classes."""
-    names = [name for name in GRID if name in images]
-    lines = [np.asarray(images[name], float)[0] for name in names]
-    side = math.isqrt(lines[0].shape[-1]) if lines else 0
-    if lines and side**2 == lines[0].shape[-1]:
-        tiles = [np.pad(line[:7].reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines]
-        ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), cmap="gray")
-        ax.set_yticks((np.arange(len(names)) + 0.5) * (side + 1), names, fontsize=8)
-    ax.set_xticks([])
+    lines = {name: np.asarray(images[name], float)[0, :7] for name in GRID if name in images}
+    plots.image_strips(ax, lines, limits=(0.0, max((line.max() for line in lines.values()), default=1.0)), fontsize=8)
 
 
 def _calls(ax: Axes, rows: Any) -> None:

@@ -339,15 +339,8 @@ def _strips(ax: Any, curves: Any, names: list[str]) -> None:
     """A line of images of the source, one of the examples, and one per method."""
     present = [name for name in names if name in curves.get("adapted", {})]
     first = {name: {kind: np.asarray(curves[kind][name], float)[0] for kind in curves} for name in present}
-    lines = [(name, first[name]["adapted"]) for name in present]
+    lines = {name: first[name]["adapted"] for name in present}
     if present and first[present[0]]["examples"].size:
-        lines = [("before", first[present[0]]["source"]), ("aim", first[present[0]]["examples"]), *lines]
-    if lines:
-        side = round(lines[0][1].shape[-1] ** 0.5)
-        canvas = np.full((len(lines), SHOWN, side + 1, side + 1), np.nan)
-        for row, (_, images) in zip(canvas, lines, strict=True):
-            row[: len(images), 1:, 1:] = images.reshape(-1, side, side)
-        ax.imshow(canvas.swapaxes(1, 2).reshape(len(lines) * (side + 1), -1), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(lines)) + 0.5) * (side + 1), [name for name, _ in lines], fontsize=9)
-    ax.set_xticks([])
+        lines = {"before": first[present[0]]["source"], "aim": first[present[0]]["examples"]} | lines
+    plots.image_strips(ax, lines)
     ax.spines[:].set_visible(False)

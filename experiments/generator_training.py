@@ -303,16 +303,4 @@ def plot(result: Result) -> Figure:
 def _strips(ax: Any, images: Any, names: tuple[str, ...], what: str) -> None:
     """A line of images per row, all drawn at the size of the largest."""
     rows = {name: np.asarray(images[name], float)[0] for name in names if name in images}
-    if not rows:
-        ax.set_axis_off()
-        return
-    sides = {name: round((row.size / len(row)) ** 0.5) for name, row in rows.items()}
-    largest, lines = max(sides.values()), []
-    for name, row in rows.items():
-        tiles = row.reshape(-1, sides[name], sides[name])
-        tiles = tiles.repeat(largest // sides[name], axis=1).repeat(largest // sides[name], axis=2)
-        lines.append(np.concatenate(list(np.pad(tiles, ((0, 0), (1, 0), (1, 0)))), axis=1))
-    ax.imshow(np.concatenate(lines), vmin=-1, vmax=1, cmap="gray")
-    ax.set_xticks([])
-    ax.set_yticks((np.arange(len(rows)) + 0.5) * len(lines[0]), list(rows), fontsize=9)
-    ax.set_xlabel(what, fontsize=11)
+    plots.image_strips(ax, {name: row.reshape(len(row), -1) for name, row in rows.items()}, xlabel=what)

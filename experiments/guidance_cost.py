@@ -10,7 +10,6 @@ MLP; the rows named for their tokens, and what stands below them, belong to a tr
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -341,12 +340,5 @@ def _agreements(ax: Axes, curves: Mapping[str, Any]) -> None:
 
 def _images(ax: Axes, images: Mapping[str, Any], names: tuple[str, ...]) -> None:
     """A line of images per row, the first of the first seed."""
-    lines = {name: np.asarray(images[name], float)[0] for name in names if name in images}
-    ax.set_xticks([])
+    plots.image_strips(ax, {name: np.asarray(images[name], float)[0] for name in names if name in images})
     ax.set_anchor("N")
-    if not lines:
-        return
-    side = math.isqrt(next(iter(lines.values())).shape[-1])
-    tiles = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines.values()]
-    ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), vmin=-1, vmax=1, cmap="gray")
-    ax.set_yticks((np.arange(len(lines)) + 0.5) * (side + 1), list(lines), fontsize=9)

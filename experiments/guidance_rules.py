@@ -343,18 +343,11 @@ def plot(result: Result) -> Figure:
 
 def _grid(ax: Any, images: Any) -> None:
     """A line of images per rule: the same four classes at every scale."""
-    names = [name for name in SHOWN if name in images]
-    lines = [np.asarray(images[name], float)[0, :, :4] for name in names]
-    side = math.isqrt(lines[0].shape[-1])
-    if side**2 == lines[0].shape[-1]:
-        tiles = [line.reshape(len(SCALES), 4, side, side) for line in lines]
-        tiles = [np.pad(line, ((0, 0), (0, 0), (1, 0), (1, 0))) for line in tiles]
-        # A wider gap between the scales.
-        lines = [
-            np.concatenate([np.concatenate([np.zeros((side + 1, 2)), *of], axis=1) for of in line], axis=1)
-            for line in tiles
-        ]
-        ax.imshow(np.concatenate(lines), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(names)) + 0.5) * (side + 1), names, fontsize=9)
-        width = 4 * (side + 1) + 2
+    lines = {name: np.asarray(images[name], float)[0, :, :4] for name in SHOWN if name in images}
+    lines = {name: line.reshape(-1, line.shape[-1]) for name, line in lines.items()}
+    plots.image_strips(ax, lines)
+    if lines:
+        width = (math.isqrt(next(iter(lines.values())).shape[-1]) + 1) * 4
         ax.set_xticks((np.arange(len(SCALES)) + 0.5) * width, [f"scale {scale:g}" for scale in SCALES])
+        for place in range(1, len(SCALES)):
+            ax.axvline(place * width, color="white", linewidth=3)

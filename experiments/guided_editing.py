@@ -330,29 +330,19 @@ def plot(result: Result) -> Figure:
 
 def _strips(ax: Any, images: Mapping[str, Any], names: Sequence[str], xlabel: str) -> None:
     """A line of images per row, the first of every pair of classes."""
-    found = [name for name in names if name in images]
-    lines = [np.asarray(images[name], float)[0] for name in found]
-    if lines:
-        _tiles(ax, [line.reshape(-1, line.shape[-1]) for line in lines], found)
-    ax.set_xlabel(xlabel, fontsize=11)
+    lines = {name: np.asarray(images[name], float)[0] for name in names if name in images}
+    lines = {name: line.reshape(-1, line.shape[-1]) for name, line in lines.items()}
+    plots.image_strips(ax, lines, xlabel=xlabel)
 
 
 def _instructed_strips(ax: Any, edits: Mapping[str, Any]) -> None:
-    found = [method.name for method in INSTRUCTED if method.name in edits]
-    stacks = [np.asarray(edits[name], float)[0] for name in found]  # [source or edit, instruction, image, dim]
+    # Of a row: [source or edit, instruction, image, dim].
+    stacks = {m.name: np.asarray(edits[m.name], float)[0] for m in INSTRUCTED if m.name in edits}
+    lines = {name: stack[1].reshape(-1, stack.shape[-1]) for name, stack in stacks.items()}
     if stacks:
-        dim = stacks[0].shape[-1]
-        lines = [stacks[0][0].reshape(-1, dim), *(stack[1].reshape(-1, dim) for stack in stacks)]
-        _tiles(ax, lines, ["source", *found])
-    ax.set_xlabel(", ".join(INSTRUCTIONS) + ": four images each, no guidance", fontsize=11)
-
-
-def _tiles(ax: Any, lines: Sequence[np.ndarray], names: Sequence[str]) -> None:
-    side = math.isqrt(lines[0].shape[-1])
-    rows = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines]
-    ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in rows]), vmin=-1, vmax=1, cmap="gray")
-    ax.set_yticks((np.arange(len(names)) + 0.5) * (side + 1), names, fontsize=9)
-    ax.set_xticks([])
+        source = next(iter(stacks.values()))[0]
+        lines = {"source": source.reshape(-1, source.shape[-1])} | lines
+    plots.image_strips(ax, lines, xlabel=", ".join(INSTRUCTIONS) + ": two images each, no guidance")
 
 
 def _trade(ax: Any, result: Result) -> None:

@@ -290,7 +290,9 @@ def plot(result: Result) -> Figure:
     for row, steps in enumerate((1, 20)):
         name = "one step" if steps == 1 else f"{steps} steps"
         place = 0 if steps == 1 else -1
-        _grid(axes[3 * row], {n: np.asarray(per_class[n], float)[0, place] for n in SHOWN if n in per_class})
+        plots.image_strips(
+            axes[3 * row], {n: np.asarray(per_class[n], float)[0, place] for n in SHOWN if n in per_class}
+        )
         axes[3 * row].set_xlabel(name, fontsize=11)
         _trade(axes[3 * row + 1], result, steps)
         axes[3 * row + 1].set_title(name, fontsize=11)
@@ -299,21 +301,11 @@ def plot(result: Result) -> Figure:
     for ax, method in zip((axes[2], axes[5]), ("cfg", "negtome"), strict=True):
         if method in groups:
             images = np.asarray(groups[method], float)[0]
-            _grid(ax, {str(i): group for i, group in enumerate(images.reshape(SHOWN_GROUPS, GROUP, -1))})
+            plots.image_strips(ax, {str(i): group for i, group in enumerate(images.reshape(SHOWN_GROUPS, GROUP, -1))})
             ax.set_yticks([])
         diversity = result.rows["diversity_20"].get(method)
         ax.set_xlabel("" if diversity is None else f"{method}: diversity {np.mean(diversity):.2f}", fontsize=11)
     return figure
-
-
-def _grid(ax: Any, lines: dict[str, np.ndarray]) -> None:
-    """A line of images [K, D] per name."""
-    if lines:
-        side = round(next(iter(lines.values())).shape[-1] ** 0.5)
-        tiles = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines.values()]
-        ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(lines)) + 0.5) * (side + 1), list(lines), fontsize=9)
-    ax.set_xticks([])
 
 
 def _trade(ax: Any, result: Result, steps: int) -> None:

@@ -9,7 +9,6 @@ does not improve the Frechet distance of digits: what is baked in shows in the a
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -382,12 +381,5 @@ def _distances(ax: Axes, rows: Any) -> None:
 
 def _grid(ax: Axes, images: Any) -> None:
     """A line of images per row, an image per class."""
-    names = [name for name in SHOWN if name in images]
-    lines = [np.clip(np.asarray(images[name], float)[0], -1.0, 1.0) for name in names]
-    side = math.isqrt(lines[0].shape[-1]) if lines else 0
-    if side and side**2 == lines[0].shape[-1]:
-        tiles = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0))) for line in lines]
-        ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(names)) + 0.5) * (side + 1), names, fontsize=9)
-    ax.set_xticks([])
-    ax.set_xlabel("one image per class, the same noise in every line", fontsize=10)
+    lines = {name: np.asarray(images[name], float)[0] for name in SHOWN if name in images}
+    plots.image_strips(ax, lines, xlabel="one image per class, the same noise in every line")

@@ -1,7 +1,7 @@
 """Figures that all experiments share: object-oriented matplotlib, a colour-blind-safe palette, 1200 x 800 pixels.
 
-``new_figure`` gives a figure and its axes, ``method_bars`` and ``curves_over_tasks`` fill one axes each. What is
-absent from the results is left out of the picture.
+``new_figure`` gives a figure and its axes; ``method_bars``, ``curves_over_tasks`` and ``image_strips`` fill one axes
+each. What is absent from the results is left out of the picture.
 """
 
 import math
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-__all__ = ["PALETTE", "curves_over_tasks", "method_bars", "new_figure", "style"]
+__all__ = ["PALETTE", "curves_over_tasks", "image_strips", "method_bars", "new_figure", "style"]
 
 # The colours of Okabe and Ito (2008), told apart with every common colour blindness; yellow is left out, as it
 # vanishes on white.
@@ -112,6 +112,55 @@ def curves_over_tasks(
         # Below the axes: a legend inside would lie on the lines.
         columns = max(1, min(4, 48 // max(map(len, labels))))
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=columns, fontsize=9, frameon=False)
+
+
+def image_strips(
+    ax: Axes,
+    lines: Mapping[str, Any],
+    *,
+    xlabel: str = "",
+    limits: tuple[float, float] = (-1.0, 1.0),
+    fontsize: float = 9.0,
+) -> None:
+    """A line of square grey images per name.
+
+    Args:
+      ax: the axes to fill.
+      lines: name -> images [K, D] (D a square number) or [K, side, side]. Shorter lines leave gaps, smaller images are
+        enlarged; a line of other images is left out.
+      xlabel: what the images of a line are.
+      limits: the numbers for black and white.
+      fontsize: of the names.
+    """
+    ax.set_xticks([])
+    ax.set_xlabel(xlabel, fontsize=11)
+    squares = {name: _squares(np.asarray(images, float)) for name, images in lines.items()}
+    shown = {name: images for name, images in squares.items() if images.size}
+    if not shown:
+        ax.set_axis_off()
+        return
+    side = max(images.shape[1] for images in shown.values())
+    columns = max(map(len, shown.values()))
+    canvas = np.full((len(shown), columns, side + 1, side + 1), np.nan)
+    for row, images in zip(canvas, shown.values(), strict=True):
+        factor = side // images.shape[1]
+        row[: len(images)] = np.mean(limits)  # the border
+        row[: len(images), 1 : 1 + factor * images.shape[1], 1 : 1 + factor * images.shape[1]] = images.repeat(
+            factor, axis=1
+        ).repeat(factor, axis=2)
+    picture = canvas.swapaxes(1, 2).reshape(len(shown) * (side + 1), -1)
+    ax.imshow(picture, vmin=limits[0], vmax=limits[1], cmap="gray")
+    ax.set_yticks((np.arange(len(shown)) + 0.5) * (side + 1), list(shown), fontsize=fontsize)
+
+
+def _squares(images: np.ndarray) -> np.ndarray:
+    """[K, side, side]; empty if the images are not square."""
+    if images.ndim == 3 and images.shape[1] == images.shape[2]:
+        return images
+    side = math.isqrt(images.shape[-1]) if images.ndim == 2 else 0
+    if not images.size or side**2 != images.shape[-1]:
+        return np.zeros((0, 1, 1))
+    return images.reshape(-1, side, side)
 
 
 def _finish(ax: Axes, ylabel: str) -> None:

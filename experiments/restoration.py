@@ -11,7 +11,6 @@ with its exact solution from the same start.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -382,12 +381,4 @@ def _strip(ax: Any, result: Result, task: str, label: str) -> None:
     images, clean = result.curves.get(f"{task}_images", {}), result.curves.get("images", {})
     lines = {"clean": clean["degraded"]} if "degraded" in clean else {}
     lines |= {name: images[name] for name in STRIPS[task] if name in images}
-    side = math.isqrt(np.shape(next(iter(lines.values())))[-1]) if lines else 0
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.set_xlabel(label, fontsize=11)
-    if lines and all(np.shape(line)[-1] == side**2 for line in lines.values()):
-        tiles = [np.asarray(line, float)[0].reshape(-1, side, side) for line in lines.values()]
-        rows = [np.concatenate(list(np.pad(tile, ((0, 0), (1, 0), (1, 0)))), axis=1) for tile in tiles]
-        ax.imshow(np.concatenate(rows), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(lines)) + 0.5) * (side + 1), lines, fontsize=9)
+    plots.image_strips(ax, {name: np.asarray(line, float)[0] for name, line in lines.items()}, xlabel=label)

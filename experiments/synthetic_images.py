@@ -259,15 +259,8 @@ def plot(result: Result) -> Figure:
 
 def _tiles(ax: Any, images: Any, names: list[str], count: int, xlabel: str) -> None:
     """A line of images per row, of the first seed."""
-    shown = [name for name in names if name in images]
-    if shown:
-        lines = [np.asarray(images[name], float)[0, :count] for name in shown]
-        side = math.isqrt(lines[0].shape[-1])
-        tiles = [np.pad(line.reshape(-1, side, side), ((0, 0), (1, 0), (1, 0)), constant_values=1) for line in lines]
-        ax.imshow(np.concatenate([np.concatenate(list(row), axis=1) for row in tiles]), vmin=-1, vmax=1, cmap="gray")
-        ax.set_yticks((np.arange(len(shown)) + 0.5) * (side + 1), shown, fontsize=9)
-    ax.set_xticks([])
-    ax.set_xlabel(xlabel, fontsize=11)
+    lines = {name: np.asarray(images[name], float)[0, :count] for name in names if name in images}
+    plots.image_strips(ax, lines, xlabel=xlabel)
 
 
 def _scores(ax: Any, result: Result) -> None:

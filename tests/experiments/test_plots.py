@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from experiments import plots
 from experiments.plots import PALETTE, curves_over_tasks, method_bars, new_figure, style
 
 NAMES = ["sequential_fine_tuning", *(f"a_method_with_a_name_{i}" for i in range(11))]
@@ -70,3 +71,24 @@ def test_nothing_to_show_is_an_empty_picture():
 def test_no_two_methods_look_alike():
     looks = [tuple(style(i).values()) for i in range(4 * len(PALETTE))]
     assert len(set(looks)) == len(looks)
+
+
+def test_image_strips():
+    _, (ax,) = plots.new_figure()
+    small, large = np.linspace(-1, 1, 8).reshape(2, 4), np.ones((3, 4, 4))
+    plots.image_strips(ax, {"small": small, "large": large, "oblong": np.ones((2, 3))}, xlabel="images")
+    (picture,) = ax.images
+    shown = np.asarray(picture.get_array().filled(np.nan))
+    assert shown.shape == (2 * 5, 3 * 5)
+    np.testing.assert_allclose(shown[1:5, 1:5], small[0].reshape(2, 2).repeat(2, 0).repeat(2, 1))
+    assert np.isnan(shown[:5, 10:]).all()  # the first line has two images only
+    np.testing.assert_allclose(shown[6:, 11:], 1.0)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["small", "large"]
+    assert ax.get_xlabel() == "images"
+
+
+def test_no_images_leave_an_empty_place():
+    _, (ax,) = plots.new_figure()
+    plots.image_strips(ax, {"oblong": np.ones((2, 3))})
+    assert not ax.images
+    assert not ax.axison
