@@ -116,6 +116,12 @@ INSTRUCTED = (
     Method("editor", None, Training, note="right instructions"),
     Method("editor_wrong", None, functools.partial(Training, wrong=True), note="30 % wrong instructions"),
     Method(
+        "editor_wrong_best",
+        10,
+        functools.partial(Training, wrong=True, best=True),
+        note="the same; of its edits at all scales the one that the probe gives the best mark",
+    ),
+    Method(
         "editor_wrong_triplet",
         91,
         functools.partial(Training, wrong=True, triplet=True),

@@ -6,7 +6,7 @@ The editors of all seeds are trained at once, on pairs whose instructions may be
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +15,9 @@ import numpy as np
 
 from experiments.assets import denoiser, editors
 from experiments.assets.denoiser import ClassifierConfig
-from experiments.assets.editors import INSTRUCTIONS, EditorConfig
+from experiments.assets.editors import INSTRUCTIONS, EditorConfig, Pairs
 from experiments.runner import Measured, Run, over_seeds
-from jaxlab import diffusion, metrics
+from jaxlab import diffusion, metrics, selection
 from jaxlab.typing import Array, PyTree
 
 __all__ = ["SCALES", "SHOWN", "Bench", "Training", "bench", "instructions_of", "measure_editor", "name_of", "row"]
@@ -42,11 +42,15 @@ class Bench(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How an editor is trained: with wrong instructions or not, corrected or not, with the triplet or not."""
+    """How an editor is trained: with wrong instructions or not, corrected or not, with the triplet or not.
+
+    ``best``: of its edits at all scales, the one with the best mark of the probe counts.
+    """
 
     wrong: bool = False
     rectified: bool = False
     triplet: bool = False
+    best: bool = False
 
 
 def name_of(metric: str, scales: tuple[float, float]) -> str:
@@ -62,8 +66,12 @@ def measure_editor(
     params: PyTree,
     judging: PyTree,
     tests: Array,
+    marks: Callable[[Array, Pairs], Array] | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Which instruction was followed and how exactly, at every pair of scales; the first images under each."""
+    """Which instruction was followed and how exactly, at every pair of scales; the first images under each.
+
+    With ``marks``, a mark per edit, that of the best of every image's edits instead.
+    """
     pick_key, noise_key = jax.random.split(key)
     count = len(INSTRUCTIONS)
     chosen = jnp.argsort(jax.random.uniform(pick_key, (tests.shape[0],)))[: config.tests]
@@ -71,7 +79,7 @@ def measure_editor(
     keys = jax.random.split(noise_key, count * config.tests)
     process = diffusion.linear_flow()
 
-    def at(scales: Array) -> tuple[dict[str, Array], Array]:
+    def draw(scales: Array) -> Array:
         made = diffusion.sample(
             keys,
             process.prior_sample(keys, (wanted.source.shape[1],)),
@@ -80,13 +88,25 @@ def measure_editor(
             step=diffusion.euler(process, kind="v"),
             cond_cost=3,
         ).x
-        made = jnp.clip(made, -1.0, 1.0)
+        return jnp.clip(made, -1.0, 1.0)
+
+    def judged(made: Array) -> dict[str, Array]:
         seen = denoiser.judge(judge, judging, jnp.concatenate([wanted.source, made], axis=1))
-        measured = {
+        return {
             "follows": metrics.accuracy(seen.logits, wanted.instruction),
             "error": jnp.mean((made - wanted.edited) ** 2),
         }
-        return measured, made.reshape(count, config.tests, -1)[:, :SHOWN]
+
+    if marks is not None:
+        candidates = jax.lax.map(draw, jnp.asarray(SCALES))  # [scales, B, dim]
+        scores = jax.vmap(lambda made: marks(made, wanted))(candidates).T[..., None]
+        best = selection.best_of_candidates(scores, thresholds=0.5, weights=1.0)
+        made = jnp.take_along_axis(candidates, best.candidate[None, :, None], axis=0)[0]
+        return {f"{name}_best": value for name, value in judged(made).items()} | {"kept": jnp.mean(best.keep)}, {}
+
+    def at(scales: Array) -> tuple[dict[str, Array], Array]:
+        made = draw(scales)
+        return judged(made), made.reshape(count, config.tests, -1)[:, :SHOWN]
 
     table, images = jax.lax.map(at, jnp.asarray(SCALES))
     measured = {name_of(name, SCALES[i]): table[name][i] for name in ("follows", "error") for i in (0, -1)}
@@ -120,17 +140,22 @@ def instructions_of(config: Any, training: Training, bench: Bench, seeds: Sequen
     return jnp.asarray(np.stack(rows))
 
 
-def _reading(config: Any, bench: Bench) -> Array:
-    """What the probe takes the instruction of every training pair for."""
-    known, pairs = editors.pairs_of(bench.probe), editors.pairs_of(bench.train)
+def _probe(config: Any, bench: Bench) -> Callable[[Array, Array], Array]:
+    """The logits that the probe gives to the instructions of pairs: fn(source, edited)."""
+    known = editors.pairs_of(bench.probe)
     net = ClassifierConfig(
         dims=(2 * known.source.shape[1], 64, len(INSTRUCTIONS)), num_steps=config.probe_steps, seed=5
     )
     digest = f"{bench.digest} probe {len(bench.train)} {len(bench.probe)}"
     shown = jnp.concatenate([known.source, known.edited], axis=1)
     params = denoiser.classifier_asset(net, shown, known.instruction, root=bench.root, digest=digest)
-    logits = denoiser.classifier(net).logits(params, jnp.concatenate([pairs.source, pairs.edited], axis=1))
-    return jnp.argmax(logits, axis=1)
+    return lambda source, edited: denoiser.classifier(net).logits(params, jnp.concatenate([source, edited], axis=1))
+
+
+def _reading(config: Any, bench: Bench) -> Array:
+    """What the probe takes the instruction of every training pair for."""
+    pairs = editors.pairs_of(bench.train)
+    return jnp.argmax(_probe(config, bench)(pairs.source, pairs.edited), axis=1)
 
 
 def bench(config: Any, x: Array, *, root: Any, digest: str) -> Bench:
@@ -157,5 +182,13 @@ def row(training: Training, config: Any, bench: Bench, run: Run) -> Measured:
     )
     numbers = hashlib.sha256(np.asarray(pairs.instruction, np.int8).tobytes()).hexdigest()
     params = editors.editor_asset(net, pairs, root=bench.root, digest=f"{bench.digest} {numbers}")
-    measure = functools.partial(measure_editor, config, bench.judge, net)
+    marks = None
+    if training.best:
+        probe = _probe(config, bench)
+
+        def marks(made: Array, wanted: Pairs) -> Array:
+            probs = jax.nn.softmax(probe(wanted.source, made))
+            return jnp.take_along_axis(probs, wanted.instruction[:, None], axis=1)[:, 0]
+
+    measure = functools.partial(measure_editor, config, bench.judge, net, marks=marks)
     return over_seeds(measure, run.seed_keys(), params, mode="map", shared=(bench.params, bench.tests))

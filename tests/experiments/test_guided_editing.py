@@ -34,8 +34,10 @@ def test_the_quick_run(tmp_path, monkeypatch):
         assert (background["inversion"] < background["noising"]).all()
     for name in ("inversion", "noising", "flow_edit", "flow_director_free", "flow_director"):
         assert (rows["target_0.8"][name] > rows["target_0.8"]["source"]).all()
+    at_scales = {method.name for method in question.INSTRUCTED} - {"editor_wrong_best"}
     for scale in ("1", "7.5"):
-        assert set(rows[f"follows_{scale}"]) == {method.name for method in question.INSTRUCTED}
+        assert set(rows[f"follows_{scale}"]) == at_scales
+    assert set(rows["follows_best"]) == set(rows["kept"]) == {"editor_wrong_best"}
     assert (rows["follows_7.5"]["editor"] > rows["follows_7.5"]["editor_wrong"]).all()
 
 
