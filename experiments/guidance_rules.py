@@ -56,6 +56,8 @@ class Config:
     """Of APG."""
     norm: float = 2.5
     """Threshold of APG on the length of the direction."""
+    norm_rms: float = 0.029
+    """The same threshold per number: that of 2.5 for 4 x 64 x 64 numbers of deviation .5, for digits of deviation .75."""
     rescale: float = 0.7
     """Share of the rescaling of the standard deviation."""
     particle_steps: int = 100
@@ -99,6 +101,7 @@ METHODS = (
     Method("cfg_clip", 282, _free(rules.cfg_clip), note="of APG the norm alone"),
     Method("apg_projection", 282, _free(rules.apg_projection), note="of APG the projection alone"),
     Method("apg", 282, _free(rules.apg)),
+    Method("apg_rms", 282, _free(rules.apg_rms), note="its threshold relative to the size and number of the pixels"),
     Method("autoguidance", None, rules.autoguidance, note="away from a weaker network; predictions clipped"),
     Method("gfcg", 13, rules.gfcg, note="the law of the scale is a reconstruction; scale w is its largest"),
     Method("classifier_naive", 4, rules.classifier_naive, note="a classifier sees noisy images; predictions clipped"),
@@ -166,6 +169,20 @@ CLAIMS = (
         282,
         "APG saturates less than CFG at every scale (largest difference)",
         _worst_difference("saturation", "apg", "cfg"),
+        "<",
+        0.0,
+    ),
+    Claim(
+        282,
+        "With its threshold relative to the pixels, APG has at most half the distance of CFG at every scale",
+        _worst_ratio("frechet", "apg_rms", "cfg"),
+        "<",
+        0.5,
+    ),
+    Claim(
+        282,
+        "With its threshold relative to the pixels, APG saturates less than CFG at every scale",
+        _worst_difference("saturation", "apg_rms", "cfg"),
         "<",
         0.0,
     ),
@@ -313,7 +330,18 @@ def run(config: Config, run: Run) -> None:
     run.rows(METHODS, measure)
 
 
-SHOWN = ("none", "cfg", "cfg_rescale", "cfg_dynamic", "apg", "autoguidance", "gfcg", "classifier_naive", "elucd")
+SHOWN = (
+    "none",
+    "cfg",
+    "cfg_rescale",
+    "cfg_dynamic",
+    "apg",
+    "apg_rms",
+    "autoguidance",
+    "gfcg",
+    "classifier_naive",
+    "elucd",
+)
 
 
 def plot(result: Result) -> Figure:

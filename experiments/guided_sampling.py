@@ -27,6 +27,7 @@ __all__ = [
     "Task",
     "apg",
     "apg_projection",
+    "apg_rms",
     "autoguidance",
     "away_from_null",
     "cfg",
@@ -167,6 +168,12 @@ def apg(task: Task) -> Rule:
     return guidance.chain(
         guidance.momentum(config.momentum), guidance.clip_norm(config.norm), guidance.project(0.0), cfg(task)
     )
+
+
+def apg_rms(task: Task) -> Rule:
+    config = task.config
+    clip = guidance.clip_norm(config.norm_rms, norm="rms")
+    return guidance.chain(guidance.momentum(config.momentum), clip, guidance.project(0.0), cfg(task))
 
 
 def autoguidance(task: Task) -> Guided:
