@@ -57,7 +57,7 @@ class Config:
     norm: float = 2.5
     """Threshold of APG on the length of the direction."""
     norm_rms: float = 0.029
-    """The same threshold per number: 2.5 for 4 x 64 x 64 numbers of deviation .5, brought to digits of deviation .75."""
+    """The same threshold per number: 2.5 for 4 x 64 x 64 numbers of deviation .5, brought to digits with their .75."""
     rescale: float = 0.7
     """Share of the rescaling of the standard deviation."""
     particle_steps: int = 100
