@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from experiments import generated_training as rows_of
 from experiments import plots
 from experiments.assets import denoiser, scenes
-from experiments.assets.denoiser import ClassifierConfig
+from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
 from experiments.generated_training import FEW, SCALES, SIZES, Bench
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError
 from experiments.streams import stratified_split
@@ -217,7 +217,7 @@ def prepare(config: Config, run: Run) -> Bench:
         raise UserError(f"{data.name} has too few images, {len(train)} to train on: lower editor_images or tests.")
     digest = f"{data.digest} train 0.6"
     labels = jnp.asarray(y)
-    generator = denoiser.suited(x.shape[1], (classes,), num_steps=config.train_steps)
+    generator = DenoiserConfig(dim=x.shape[1], sizes=(classes,), num_steps=config.train_steps)
     judge = ClassifierConfig(dims=(x.shape[1], 128, 64, classes), num_steps=config.judge_steps)
     run.progress("training the denoiser and the judge")
     made: dict[str, Any] = {"root": run.asset_root, "digest": digest}

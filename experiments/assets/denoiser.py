@@ -44,7 +44,6 @@ __all__ = [
     "null",
     "process_of",
     "scaled",
-    "suited",
     "train_denoiser",
 ]
 
@@ -79,15 +78,6 @@ class DenoiserConfig:
     """How often a condition is replaced by none, each on its own."""
     seed: int = 0
     """Of the initial weights, the batches and the noise."""
-
-
-def suited(dim: int, sizes: tuple[int, ...], *, num_steps: int | None = None, **changes: Any) -> DenoiserConfig:
-    """A configuration for images of ``dim`` numbers that trains in about a minute: larger ones wider and shorter."""
-    large = dim > 256
-    steps = (4000 if large else 8000) if num_steps is None else num_steps
-    return DenoiserConfig(
-        **{"dim": dim, "sizes": sizes, "hidden": 512 if large else 256, "num_steps": steps, **changes}
-    )
 
 
 @dataclasses.dataclass(frozen=True)
