@@ -22,14 +22,14 @@ from matplotlib.figure import Figure
 from experiments import guided_sampling as rules
 from experiments import plots
 from experiments.assets import denoiser
-from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
+from experiments.assets.denoiser import ClassifierConfig
 from experiments.guided_sampling import Guided, Networks, Setting, Task
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 from jaxlab import metrics
 from jaxlab.guidance import Rule
 from jaxlab.typing import Array
 
-DATASETS = ("digits",)
+DATASETS = ("digits", "mnist5k")
 SEED_SCOPE = "sampling noise only (one denoiser, one judge, the same wanted classes)"
 SCALES = (3.0, 7.5, 15.0)
 LIMIT = 1.05
@@ -44,8 +44,8 @@ class Config:
     """Images per rule, scale and seed; every class equally often."""
     steps: int = 20
     """DDIM steps."""
-    train_steps: int = 8000
-    """Training of the denoisers."""
+    train_steps: int | None = None
+    """Training of the denoisers; what suits the size of the images unless given."""
     classifier_steps: int = 1500
     """Training of the judge and of the classifier that guides."""
     weak_steps: int = 1500
@@ -296,10 +296,11 @@ def prepare(config: Config, run: Run) -> tuple[Networks, Setting]:
         raise UserError(
             f"samples must be a multiple of {classes} up to {len(x)} for {data.name}, got {config.samples}."
         )
+    steps = {} if config.train_steps is None else {"num_steps": config.train_steps}
     nets = Networks(
-        DenoiserConfig(dim=dim, sizes=(classes,), num_steps=config.train_steps),
-        DenoiserConfig(dim=dim, sizes=(classes,), hidden=config.weak_hidden, num_steps=config.weak_steps, seed=3),
-        DenoiserConfig(dim=dim, sizes=(classes, rules.THICKNESSES), num_steps=config.train_steps),
+        denoiser.suited(dim, (classes,), **steps),
+        denoiser.suited(dim, (classes,), hidden=config.weak_hidden, num_steps=config.weak_steps, seed=3),
+        denoiser.suited(dim, (classes, rules.THICKNESSES), **steps),
         ClassifierConfig(dims=(dim, 96, classes), num_steps=config.classifier_steps, seed=2),
         ClassifierConfig(dims=(dim, 128, 64, classes), num_steps=config.classifier_steps),
     )

@@ -44,6 +44,7 @@ __all__ = [
     "null",
     "process_of",
     "scaled",
+    "suited",
     "train_denoiser",
 ]
 
@@ -68,6 +69,8 @@ class DenoiserConfig:
     """How many values each condition has; one more stands for none."""
     hidden: int = 256
     """Width of the two hidden layers."""
+    gated: bool = False
+    """Adds the input times a factor for every time and entry: noise of more entries than the width can then be seen."""
     num_steps: int = 8000
     """Steps of Adam."""
     batch_size: int = 128
@@ -78,6 +81,12 @@ class DenoiserConfig:
     """How often a condition is replaced by none, each on its own."""
     seed: int = 0
     """Of the initial weights, the batches and the noise."""
+
+
+def suited(dim: int, sizes: tuple[int, ...], **changes: Any) -> DenoiserConfig:
+    """A configuration for images of ``dim`` numbers that trains within a minute on two cores."""
+    large = {"hidden": 512, "gated": True, "num_steps": 4000} if dim > 256 else {}
+    return DenoiserConfig(**{"dim": dim, "sizes": sizes, **large, **changes})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,16 +111,19 @@ class ConditionalMLP(nnx.Module):
       dim: numbers in an image.
       sizes: how many values each condition has.
       hidden: width of the hidden layers.
+      gated: adds the input times a factor for every time and entry.
       rngs: keys of the initial weights.
     """
 
-    def __init__(self, dim: int, sizes: tuple[int, ...], hidden: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, dim: int, sizes: tuple[int, ...], hidden: int, *, gated: bool = False, rngs: nnx.Rngs) -> None:
         self.first = nnx.Linear(dim, hidden, rngs=rngs)
         self.second = nnx.Linear(hidden, hidden, rngs=rngs)
         self.last = nnx.Linear(hidden, dim, rngs=rngs)
         self.time = nnx.Linear(TIMES, hidden, rngs=rngs)
         self.tables = nnx.Dict({f"condition{i}": nnx.Embed(n + 1, hidden, rngs=rngs) for i, n in enumerate(sizes)})
         self.shifts = nnx.Dict({f"layer{i}": nnx.Linear(hidden, hidden, rngs=rngs) for i in range(2)})
+        zeros = nnx.initializers.zeros
+        self.gate = nnx.Linear(TIMES, dim, kernel_init=zeros, rngs=rngs) if gated else None
 
     def __call__(self, x: Array, t: Array, conditions: Array) -> Array:
         """x: float [B, dim], t: float [B], conditions: int [B, len(sizes)] -> [B, dim]."""
@@ -121,7 +133,8 @@ class ConditionalMLP(nnx.Module):
         context = nnx.silu(context)
         hidden = nnx.silu(self.first(x) + self.shifts["layer0"](context))
         hidden = nnx.silu(self.second(hidden) + self.shifts["layer1"](context))
-        return self.last(hidden)
+        prediction = self.last(hidden)
+        return prediction if self.gate is None else prediction + self.gate(time_features(t)) * x
 
 
 TIMES = 32
@@ -166,7 +179,7 @@ def _network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callabl
     """(init(key) -> params, apply(params, x, t, conditions))."""
 
     def make(rngs: nnx.Rngs) -> ConditionalMLP:
-        return ConditionalMLP(config.dim, config.sizes, config.hidden, rngs=rngs)
+        return ConditionalMLP(config.dim, config.sizes, config.hidden, gated=config.gated, rngs=rngs)
 
     graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 

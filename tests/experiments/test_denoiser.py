@@ -86,3 +86,23 @@ def test_assets_come_back_from_disk_and_know_their_configuration(tmp_path, monke
 def test_conditions_must_be_those_of_the_denoiser(params):
     with pytest.raises(ValueError, match=r"conditions must have shape \[B, 2\], got \[5, 1\]"):
         denoiser.model(CONFIG, params, jnp.zeros(5, int))
+
+
+def test_a_gate_lets_noise_through_a_narrow_network():
+    """Data that are one point: the noise of all entries is then known, but two hidden units cannot carry eight."""
+    x, labels = jnp.full((64, 8), 0.5), jnp.zeros(64, jnp.int32)
+    errors = []
+    for gated in (False, True):
+        config = denoiser.DenoiserConfig(dim=8, sizes=(1,), hidden=2, gated=gated, num_steps=400)
+        params = denoiser.train_denoiser(config, x, labels)
+        noise = jax.random.normal(jax.random.key(0), x.shape)
+        t = jnp.full(64, 0.5)
+        noisy = denoiser.PROCESS.alpha(t)[:, None] * x + denoiser.PROCESS.std(t)[:, None] * noise
+        errors.append(float(jnp.mean((denoiser.model(config, params, labels)(noisy, t) - noise) ** 2)))
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_larger_images_have_a_gate():
+    assert denoiser.suited(784, (10,)).gated
+    assert denoiser.suited(64, (10,)) == denoiser.DenoiserConfig()
+    assert denoiser.suited(784, (10,), num_steps=5).num_steps == 5
