@@ -3,7 +3,6 @@
 A maker of a row is called with the configuration, the bench and the run, and measures it for every seed.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -295,9 +294,8 @@ def scenes_row(config: Any, bench: Bench, run: Run, *, clean: bool | None) -> Me
     if clean is not None:
         run.progress("training a generator of scenes")
         images, said = _scene_set(config, bench, clean=clean)
-        numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-        names = ("scenes", "clean_scenes", "shares", "wrong_captions")
-        digest = f"{bench.digest} scenes {clean} {[numbers[name] for name in names]}"
+        numbers = [config.scenes, config.clean_scenes, config.shares, config.wrong_captions]
+        digest = f"{bench.digest} scenes {clean} {numbers}"
         params = denoiser.denoiser_asset(net, images, said.columns(), root=bench.root, digest=digest)
     common = jnp.asarray(config.shares)
 

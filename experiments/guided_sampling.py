@@ -44,8 +44,6 @@ __all__ = [
     "elucd",
     "gfcg",
     "noise_damped",
-    "thickness_edges",
-    "thickness_of",
     "two_conditions",
 ]
 
@@ -69,7 +67,7 @@ class Setting(NamedTuple):
     guide: PyTree
     judge: PyTree
     labels: Array  # [B]
-    thickness: Array  # [B], see ``thickness_of``
+    thickness: Array  # [B], see ``token_denoiser.thickness_of``
     edges: Array  # [THICKNESSES - 1]
     real: Array  # [N, D] features
 
@@ -279,16 +277,6 @@ def corrected(task: Task) -> Guided:
 
 THICKNESSES = 3
 """As many bins of equally many images by mean brightness."""
-
-
-def thickness_edges(x: Array) -> Array:
-    """Mean brightness between the bins of images x [N, D]: [THICKNESSES - 1]."""
-    return jnp.quantile(jnp.mean(jnp.clip(x, -1.0, 1.0), axis=1), jnp.linspace(0.0, 1.0, THICKNESSES + 1)[1:-1])
-
-
-def thickness_of(x: Array, edges: Array) -> Array:
-    """The bin of every image: int [N]."""
-    return jnp.searchsorted(edges, jnp.mean(jnp.clip(x, -1.0, 1.0), axis=1)).astype(jnp.int32)
 
 
 def two_conditions(task: Task, *, share: float) -> Guided:

@@ -20,7 +20,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, PyTree
 
-__all__ = ["CNN", "MLP", "Conv2d", "Network", "cnn", "conv2d", "functional", "mlp"]
+__all__ = ["CNN", "MLP", "Conv2d", "Network", "cnn", "conv2d", "functional", "mlp", "pure"]
 
 Activation = Callable[[Array], Array]
 
@@ -33,20 +33,15 @@ class Network(NamedTuple):
     logits: Callable[[PyTree, Array], Array]
 
 
-def functional(make: Callable[[nnx.Rngs], Any]) -> Network:
-    """The pure functions of a module that has ``features(x)`` and ``__call__(x)``.
+def pure(make: Callable[[nnx.Rngs], Any], *methods: str) -> tuple[Callable[..., Any], ...]:
+    """A module as pure functions: ``init(key) -> params``, a plain dict, and ``fn(params, *args)`` for every method.
 
     Args:
-      make: builds the ``nnx.Module`` from ``nnx.Rngs``, for instance ``lambda rngs: MLP((64, 128, 10), rngs=rngs)``.
-    Returns:
-      Network: ``init(key)`` gives a plain dict and works under ``vmap``.
+      make: builds the ``nnx.Module`` from ``nnx.Rngs``.
+      *methods: names; ``__call__`` alone if there is none.
     Raises:
       TypeError: the module keeps anything besides parameters (batch statistics, dropout keys), which a pure function
-        of (params, x) would silently lose.
-
-    >>> network = functional(lambda rngs: MLP((2, 3, 4), rngs=rngs))
-    >>> network.logits(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
-    (5, 4)
+        of (params, ...) would silently lose.
     """
     graph, state = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
     leaves = [leaf for _, leaf in nnx.to_flat_state(state)]
@@ -57,13 +52,27 @@ def functional(make: Callable[[nnx.Rngs], Any]) -> Network:
     def init(key: Array) -> PyTree:
         return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
 
-    def features(params: PyTree, x: Array) -> Array:
-        return nnx.merge(graph, params).features(x)
+    def calls(method: str) -> Callable[..., Any]:
+        return lambda params, *args: getattr(nnx.merge(graph, params), method)(*args)
 
-    def logits(params: PyTree, x: Array) -> Array:
-        return nnx.merge(graph, params)(x)
+    return init, *map(calls, methods or ("__call__",))
 
-    return Network(init, features, logits)
+
+def functional(make: Callable[[nnx.Rngs], Any]) -> Network:
+    """The pure functions of a module that has ``features(x)`` and ``__call__(x)``.
+
+    Args:
+      make: builds the ``nnx.Module`` from ``nnx.Rngs``, for instance ``lambda rngs: MLP((64, 128, 10), rngs=rngs)``.
+    Returns:
+      Network: ``init(key)`` gives a plain dict and works under ``vmap``.
+    Raises:
+      TypeError: the module keeps anything besides parameters, see ``pure``.
+
+    >>> network = functional(lambda rngs: MLP((2, 3, 4), rngs=rngs))
+    >>> network.logits(network.init(jax.random.key(0)), jnp.ones((5, 2))).shape
+    (5, 4)
+    """
+    return Network(*pure(make, "features", "__call__"))
 
 
 def mlp(dims: Sequence[int], activation: Activation = nnx.relu) -> Network:

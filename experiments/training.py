@@ -15,7 +15,7 @@ import optax
 from jaxlab import checks
 from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["Fit", "LossFn", "batch_indices", "fit"]
+__all__ = ["Fit", "LossFn", "batch_indices", "cosine_adam", "fit"]
 
 # loss_fn(params, state, batch, key) -> (scalar loss, new state)
 LossFn = Callable[[PyTree, PyTree, dict[str, Any], Array], tuple[Array, PyTree]]
@@ -138,3 +138,9 @@ def _check_data(data: Mapping[str, ArrayLike]) -> tuple[dict[str, Array], int]:
     if not all(shapes.values()) or len({shape[0] for shape in shapes.values()}) != 1:
         raise ValueError(f"the arrays in data must share their first axis, got {shapes}")
     return arrays, next(iter(shapes.values()))[0]
+
+
+@functools.cache
+def cosine_adam(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
+    """Adam at a rate that falls to zero as a cosine over all steps; the same object for the same numbers."""
+    return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))

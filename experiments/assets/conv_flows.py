@@ -11,11 +11,10 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from experiments.asset import asset
 from experiments.assets.denoiser import TIMES, time_features
-from experiments.training import fit
+from experiments.training import cosine_adam, fit
 from jaxlab import diffusion, nn
 from jaxlab.typing import Array, PyTree
 
@@ -146,7 +145,7 @@ def train_conv_flow(config: ConvFlowConfig, x: Array, labels: Array) -> PyTree:
         loss_fn,
         _init(config, init_key),
         None,
-        optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps)),
+        cosine_adam(config.learning_rate, config.num_steps),
         {"x": x, "y": labels},
         fit_key,
         num_steps=config.num_steps,

@@ -13,12 +13,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from experiments.asset import asset
 from experiments.networks import Network, mlp
-from experiments.training import fit
+from experiments.training import cosine_adam, fit
 from jaxlab.typing import Array, PyTree
 
 __all__ = ["DecoderConfig", "decode", "decoder_asset", "encode", "train_decoder"]
@@ -87,7 +86,7 @@ def train_decoder(config: DecoderConfig, x: Array) -> PyTree:
         loss_fn,
         _init(config, init_key),
         None,
-        optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps)),
+        cosine_adam(config.learning_rate, config.num_steps),
         {"x": x},
         fit_key,
         num_steps=config.num_steps,

@@ -17,13 +17,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from experiments.asset import asset
 from experiments.assets.classifiers import penultimate, train_classifier
-from experiments.networks import Network, mlp
-from experiments.training import fit
+from experiments.networks import Network, mlp, pure
+from experiments.training import cosine_adam, fit
 from jaxlab import diffusion
 from jaxlab.typing import Array, ArrayLike, PyTree
 
@@ -41,6 +40,7 @@ __all__ = [
     "even_times",
     "judge",
     "model",
+    "network",
     "null",
     "process_of",
     "scaled",
@@ -125,9 +125,11 @@ class ConditionalMLP(nnx.Module):
         zeros = nnx.initializers.zeros
         self.gate = nnx.Linear(TIMES, dim, kernel_init=zeros, rngs=rngs) if gated else None
 
-    def __call__(self, x: Array, t: Array, conditions: Array) -> Array:
-        """x: float [B, dim], t: float [B], conditions: int [B, len(sizes)] -> [B, dim]."""
+    def __call__(self, x: Array, t: Array, conditions: Array, beside_time: Array | None = None) -> Array:
+        """x: float [B, dim], t: float [B], conditions: int [B, len(sizes)] -> [B, dim]; beside_time: [B, hidden]."""
         context = self.time(time_features(t))
+        if beside_time is not None:
+            context += beside_time
         for i in range(len(self.tables)):
             context += self.tables[f"condition{i}"](conditions[:, i])
         context = nnx.silu(context)
@@ -175,21 +177,10 @@ def null(config: DenoiserConfig, batch: int) -> Array:
 
 
 @functools.cache
-def _network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
+def network(config: DenoiserConfig) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
     """(init(key) -> params, apply(params, x, t, conditions))."""
 
-    def make(rngs: nnx.Rngs) -> ConditionalMLP:
-        return ConditionalMLP(config.dim, config.sizes, config.hidden, gated=config.gated, rngs=rngs)
-
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-
-    def init(key: Array) -> PyTree:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
-
-    def apply(params: PyTree, x: Array, t: Array, conditions: Array) -> Array:
-        return nnx.merge(graph, params)(x, t, conditions)
-
-    return init, apply
+    return pure(lambda rngs: ConditionalMLP(config.dim, config.sizes, config.hidden, gated=config.gated, rngs=rngs))
 
 
 def process_of(config: DenoiserConfig) -> diffusion.Process:
@@ -220,7 +211,7 @@ def model(
       ``fn(x [B, dim], t [B]) -> [B, dim]``.
     """
     conditions = _columns(config, conditions)
-    _, apply = _network(config)
+    _, apply = network(config)
     process, trained = PROCESSES[config.form]
 
     def fn(x: Array, t: Array) -> Array:
@@ -233,7 +224,7 @@ def model(
 def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTree:
     """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)] (or [N] of one)."""
     conditions = _columns(config, conditions)
-    init, apply = _network(config)
+    init, apply = network(config)
     process, trained = PROCESSES[config.form]
     init_key, fit_key = jax.random.split(jax.random.key(config.seed))
 
@@ -249,7 +240,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
         )
         return jnp.mean(losses), None
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    optimizer = cosine_adam(config.learning_rate, config.num_steps)
     data = {"x": x, "conditions": conditions}
     return fit(
         loss_fn,
@@ -265,7 +256,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
 
 def denoiser_asset(config: DenoiserConfig, x: Array, conditions: Array, *, root: Any, digest: str) -> PyTree:
     """``train_denoiser``, once per configuration and data; ``digest`` must tell the conditions apart as well."""
-    init, _ = _network(config)
+    init, _ = network(config)
     return asset(
         config,
         lambda config: train_denoiser(config, x, conditions),

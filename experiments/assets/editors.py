@@ -13,12 +13,12 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from experiments.asset import asset
 from experiments.assets.denoiser import TIMES, time_features
-from experiments.training import fit
+from experiments.networks import pure
+from experiments.training import cosine_adam, fit
 from jaxlab import diffusion, guidance, losses, numerics
 from jaxlab.typing import Array, PyTree
 
@@ -117,18 +117,7 @@ def pairs_of(x: Array) -> Pairs:
 def _network(config: EditorConfig) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
     """(init(key) -> params, apply(params, x, t, source, instruction))."""
 
-    def make(rngs: nnx.Rngs) -> EditorMLP:
-        return EditorMLP(config.dim, config.hidden, rngs=rngs)
-
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-
-    def init(key: Array) -> PyTree:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
-
-    def apply(params: PyTree, x: Array, t: Array, source: Array, instruction: Array) -> Array:
-        return nnx.merge(graph, params)(x, t, source, instruction)
-
-    return init, apply
+    return pure(lambda rngs: EditorMLP(config.dim, config.hidden, rngs=rngs))
 
 
 def editor(
@@ -190,7 +179,7 @@ def _trainer(config: EditorConfig, shared: bool) -> Callable[..., PyTree]:
     """One compiled function for all pairs of one shape: train(keys [S], source, edited, instruction [S, N])."""
     init, _ = _network(config)
     loss_fn = _loss(config)
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    optimizer = cosine_adam(config.learning_rate, config.num_steps)
 
     def one(key: Array, source: Array, edited: Array, instruction: Array) -> PyTree:
         init_key, fit_key = jax.random.split(key)

@@ -15,6 +15,7 @@ import optax
 from flax import nnx
 
 from experiments.asset import asset
+from experiments.networks import pure
 from experiments.training import LossFn, fit
 from jaxlab import diffusion, losses
 from jaxlab.typing import Array, PyTree
@@ -95,12 +96,7 @@ FREQUENCIES = np.geomspace(1.0, 10.0, 8)
 @functools.cache
 def _mean_network(config: MeanFlowConfig) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
     """(init(key) -> params, apply(params, z, r, t, labels))."""
-    graph, _ = nnx.split(nnx.eval_shape(lambda: MeanVelocityMLP(config, rngs=nnx.Rngs(0))))
-
-    def init(key: Array) -> PyTree:
-        return nnx.to_pure_dict(nnx.state(MeanVelocityMLP(config, rngs=nnx.Rngs(key)), nnx.Param))
-
-    return init, lambda params, *inputs: nnx.merge(graph, params)(*inputs)
+    return pure(lambda rngs: MeanVelocityMLP(config, rngs=rngs))
 
 
 def mean_velocity(config: MeanFlowConfig, params: PyTree, labels: Array) -> Callable[[Array, Array, Array], Array]:

@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import nnx
 
 from experiments.asset import asset
 from experiments.assets.denoiser import TIMES, even_times, time_features
-from experiments.training import fit
+from experiments.networks import pure
+from experiments.training import cosine_adam, fit
 from jaxlab import checks, diffusion
 from jaxlab.typing import Array, PyTree
 
@@ -106,18 +106,7 @@ class RestorerMLP(nnx.Module):
 def _network(dim: int, hidden: int) -> tuple[Callable[[Array], PyTree], Callable[..., Array]]:
     """(init(key) -> params, apply(params, x, y, t))."""
 
-    def make(rngs: nnx.Rngs) -> RestorerMLP:
-        return RestorerMLP(dim, hidden, rngs=rngs)
-
-    graph, _ = nnx.split(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-
-    def init(key: Array) -> PyTree:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
-
-    def apply(params: PyTree, x: Array, y: Array, t: Array) -> Array:
-        return nnx.merge(graph, params)(x, y, t)
-
-    return init, apply
+    return pure(lambda rngs: RestorerMLP(dim, hidden, rngs=rngs))
 
 
 def process_of(config: RestorerConfig, y: Array) -> diffusion.Process:
@@ -197,7 +186,7 @@ def train_restorer(config: RestorerConfig, x: Array) -> PyTree:
         loss_fn,
         init(init_key),
         None,
-        optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps)),
+        cosine_adam(config.learning_rate, config.num_steps),
         {"x": x},
         fit_key,
         num_steps=config.num_steps,

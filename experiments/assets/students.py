@@ -21,7 +21,7 @@ import optax
 from experiments.asset import asset
 from experiments.assets import denoiser
 from experiments.assets.denoiser import PROCESS, DenoiserConfig
-from experiments.training import LossFn, fit
+from experiments.training import LossFn, cosine_adam, fit
 from jaxlab import diffusion, distill, guidance, nas, nn
 from jaxlab.typing import Array, PyTree
 
@@ -38,7 +38,6 @@ __all__ = [
     "halved_students",
     "noise",
     "noised",
-    "optimizer",
     "searched_policy",
     "share_of",
     "student",
@@ -123,16 +122,11 @@ def _frequencies(config: GuidedStudentConfig) -> np.ndarray:
 
 def student(config: GuidedStudentConfig, params: PyTree, labels: Array, scale: Array, *, kind: str = "x0") -> Model:
     """A student under given classes int [B] and scales ([] or [B]), as a function of noisy images and times."""
-    base = params["denoiser"]
+    _, apply = denoiser.network(config.teacher)
     waves = nn.fourier_features(jnp.broadcast_to(scale, labels.shape), _frequencies(config))
 
     def fn(x: Array, t: Array) -> Array:
-        # The network of the denoiser; the scale is added where the time is.
-        context = dense(base["time"], denoiser.time_features(t)) + waves @ params["scale"]
-        context = jax.nn.silu(context + base["tables"]["condition0"]["embedding"][labels])
-        hidden = jax.nn.silu(dense(base["first"], x) + dense(base["shifts"]["layer0"], context))
-        hidden = jax.nn.silu(dense(base["second"], hidden) + dense(base["shifts"]["layer1"], context))
-        prediction = dense(base["last"], hidden)
+        prediction = apply(params["denoiser"], x, t, labels[:, None], waves @ params["scale"])
         return diffusion.convert(prediction, x, t, process=PROCESS, kind_in="rotation", kind_out=kind)
 
     return fn
@@ -170,7 +164,7 @@ def guided_student(
             _guided_loss(config),
             start(),
             teacher,
-            optimizer(config.learning_rate, config.num_steps),
+            cosine_adam(config.learning_rate, config.num_steps),
             {"x": x, "labels": labels},
             jax.random.key(config.seed),
             num_steps=config.num_steps,
@@ -213,7 +207,7 @@ def halved_students(
                 _halved_loss(config),
                 teacher,
                 (teacher, jnp.int32(2**position)),
-                optimizer(config.learning_rate, config.num_steps),
+                cosine_adam(config.learning_rate, config.num_steps),
                 {"x": x, "labels": labels},
                 jax.random.key(config.student.seed + 1 + position),
                 num_steps=config.num_steps,
@@ -252,12 +246,6 @@ def _weighted(prediction: Array, target: Array, t: Array) -> Array:
     """The mean of the squared errors of data predictions, each times its weight."""
     weight = distill.truncated_snr_weight(PROCESS.alpha(t), PROCESS.std(t))
     return jnp.mean(weight * jnp.mean((prediction - jax.lax.stop_gradient(target)) ** 2, axis=1))
-
-
-@functools.cache
-def optimizer(learning_rate: float, num_steps: int) -> optax.GradientTransformation:
-    """Adam at a rate that falls to zero as a cosine over all steps; the same object for the same numbers."""
-    return optax.adam(optax.cosine_decay_schedule(learning_rate, num_steps))
 
 
 def share_of(params: PyTree, base: PyTree) -> float:

@@ -17,13 +17,12 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from experiments.asset import asset
 from experiments.assets.classifiers import train_classifier
 from experiments.errors import UserError
 from experiments.networks import Network, mlp
-from experiments.training import fit
+from experiments.training import cosine_adam, fit
 from jaxlab import diffusion, losses
 from jaxlab.typing import Array, PyTree
 
@@ -199,7 +198,7 @@ def _train_flow(config: FlowConfig, tokens: np.ndarray) -> PyTree:
         return jnp.mean(losses.simplex_flow(denoiser(config, params)(x, t), labels)), state
 
     init_key, fit_key = jax.random.split(jax.random.key(config.seed))
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    optimizer = cosine_adam(config.learning_rate, config.num_steps)
     start, data = _flow_network(config).init(init_key), {"tokens": tokens}
     steps, rows = config.num_steps, config.batch_size
     return fit(loss_fn, start, None, optimizer, data, fit_key, num_steps=steps, batch_size=rows).params

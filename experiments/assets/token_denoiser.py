@@ -22,12 +22,11 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 
 from experiments.asset import asset, key
 from experiments.assets.denoiser import PROCESSES, even_times, time_features
-from experiments.training import fit
+from experiments.training import cosine_adam, fit
 from jaxlab import diffusion, vision
 from jaxlab.typing import Array, ArrayLike, PyTree
 
@@ -47,6 +46,8 @@ __all__ = [
     "predict",
     "student_asset",
     "thickness",
+    "thickness_edges",
+    "thickness_of",
     "train_denoiser",
     "train_student",
 ]
@@ -210,9 +211,21 @@ def thickness(x: ArrayLike, bins: int = 3) -> Array:
       x: rows [N, dim].
       bins: equally many images in each, up to ties.
     """
-    ink = jnp.mean(jnp.asarray(x), axis=1)
-    borders = jnp.quantile(ink, jnp.arange(1, bins) / bins)
-    return jnp.searchsorted(borders, ink).astype(jnp.int32)
+    return thickness_of(x, thickness_edges(x, bins))
+
+
+def thickness_edges(x: ArrayLike, bins: int = 3) -> Array:
+    """The mean ink between the bins of real images x [N, D]: [bins - 1]."""
+    return jnp.quantile(_ink(x), jnp.arange(1, bins) / bins)
+
+
+def thickness_of(x: ArrayLike, edges: Array) -> Array:
+    """The bin of any image, of rows x [N, D]: int [N]."""
+    return jnp.searchsorted(edges, _ink(x)).astype(jnp.int32)
+
+
+def _ink(x: ArrayLike) -> Array:
+    return jnp.mean(jnp.asarray(x), axis=1)
 
 
 @functools.cache
@@ -300,7 +313,7 @@ def train_denoiser(config: TokenDenoiserConfig, x: Array, conditions: Array) -> 
         losses = diffusion.denoising_loss(fn, batch["x"], noise_key, process=PROCESS, kind=TRAINED, weighting="uniform")
         return jnp.mean(losses), None
 
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    optimizer = cosine_adam(config.learning_rate, config.num_steps)
     return fit(
         loss_fn,
         jax.jit(init, static_argnums=0)(config, init_key),
@@ -360,7 +373,7 @@ def train_student(config: StudentConfig, params: PyTree, conditions: Array) -> P
         return jnp.mean((fn(batch["noise"], jnp.ones(batch["noise"].shape[0])) - batch["x"]) ** 2), None
 
     data = {"noise": noise.reshape(used, -1), "x": x.reshape(used, -1), "given": given[:used]}
-    optimizer = optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.num_steps))
+    optimizer = cosine_adam(config.learning_rate, config.num_steps)
     batch_size = min(config.batch_size, used)
     return fit(
         loss_fn, params, None, optimizer, data, fit_key, num_steps=config.num_steps, batch_size=batch_size

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from experiments.asset import asset
 from experiments.assets import denoiser, token_denoiser
 from experiments.assets.denoiser import PROCESS
-from experiments.assets.students import dense, noise, noised, optimizer
+from experiments.assets.students import dense, noise, noised
 from experiments.assets.token_denoiser import KeysValues, TokenDenoiserConfig
-from experiments.training import LossFn, fit
+from experiments.training import LossFn, cosine_adam, fit
 from jaxlab import diffusion, distill, guidance, nn
 from jaxlab.typing import Array, PyTree
 
@@ -124,7 +124,7 @@ def adapters(config: AdapterConfig, base: PyTree, x: Array, conditions: Array, *
             _adapter_loss(dataclasses.replace(config, on_trajectory=True)),  # one program for both kinds of data
             _adapters_init(config, init_key),
             base,
-            optimizer(config.learning_rate, config.num_steps),
+            cosine_adam(config.learning_rate, config.num_steps),
             data,
             fit_key,
             num_steps=config.num_steps,
@@ -227,7 +227,7 @@ def sun(config: SunConfig, base: PyTree, x: Array, conditions: Array, *, root: A
             loss_fn,
             _sun_init(config, base),
             base,
-            optimizer(config.learning_rate, config.num_steps),
+            cosine_adam(config.learning_rate, config.num_steps),
             {"x": x, "conditions": conditions},
             jax.random.key(config.seed),
             num_steps=config.num_steps,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import linear_flow
+from jaxlab.diffusion.processes import folded, linear_flow
 from jaxlab.diffusion.sampling import Sample, check_grid, check_keys
 from jaxlab.diffusion.steps import Step, euler
 from jaxlab.numerics.norms import accumulation_dtype
@@ -157,7 +157,7 @@ def ar_flow_sample(
     def advance(carry: tuple[PyTree, ...], now: tuple[Array, Array, Array]) -> tuple[tuple[PyTree, ...], None]:
         x, memory, step_state, evaluations, calls = carry
         index, t, t_next = now
-        own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+        own = folded(keys, index)
         # The memory travels where a guidance rule's state would.
         moved = step.update(predict, x, t, t_next, own, memory, step_state)
         return (moved.x, moved.rule_state, moved.state, evaluations + moved.evaluations, calls + moved.calls), None

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import expand
+from jaxlab.diffusion.processes import expand, folded
 from jaxlab.diffusion.sampling import check_keys
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
@@ -201,7 +201,7 @@ def simplex_euler_sample(
     check_keys(keys, jnp.size(keys))
     full = (keys.shape[0], length, num_classes)
     if x_init is None:
-        x = jax.vmap(lambda key: _noise(key, length, num_classes))(_split(keys, num_steps))
+        x = jax.vmap(lambda key: _noise(key, length, num_classes))(folded(keys, num_steps))
     else:
         x = checks.floating(x_init, "x_init")
         x = x.astype(accumulation_dtype(x))
@@ -213,7 +213,7 @@ def simplex_euler_sample(
         _check_states(logits, "denoiser(x, t)", full)
         velocity = velocity_fn(x, jax.nn.softmax(logits.astype(x.dtype)), t)
         if guide_fn is not None:
-            guide = jax.vmap(guide_fn)(_split(keys, index), logits)
+            guide = jax.vmap(guide_fn)(folded(keys, index), logits)
             _check_states(guide, "guide_fn(key, logits)", full)
             velocity += expand(scale, x, "scale") * guide
         _check_states(velocity, "velocity_fn(x, probs, t)", full)
@@ -224,10 +224,6 @@ def simplex_euler_sample(
     x, _ = jax.lax.scan(step, x, jnp.arange(num_steps))
     tokens = jnp.argmax(x, axis=-1).astype(jnp.int32)
     return SimplexSample(tokens, x, jnp.full(full[0], num_steps, jnp.int32), jnp.asarray(num_steps, jnp.int32))
-
-
-def _split(keys: Array, data: ArrayLike) -> Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
 def _noise(key: Array, length: int, num_classes: int) -> Array:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import expand
+from jaxlab.diffusion.processes import expand, folded
 from jaxlab.diffusion.sampling import Sample, check_grid, check_keys
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
@@ -171,7 +171,7 @@ def flow_edit(
 
     def advance(z: Array, now: tuple[Array, Array, Array]) -> tuple[Array, None]:
         index, t, t_next = now
-        own = jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+        own = folded(keys, index)
         z = flow_edit_step(z, x_src, t, t_next, own, v_src_fn=v_src_fn, v_tar_fn=v_tar_fn, **options)
         return z, None
 

@@ -55,6 +55,11 @@ def uncentered(x: Array, process: Process) -> Array:
     return x if process.center is None else x + process.center.astype(x.dtype)
 
 
+def folded(keys: Array, data: ArrayLike) -> Array:
+    """Every sample's own key [B], with a number folded in."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
+
+
 def normal(keys: Array, x: Array) -> Array:
     """Standard normal numbers shaped like x [B, ...], every sample by its own key."""
     return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
@@ -82,7 +87,7 @@ def _process(
         return expand(rate(_time(t)), x) * shift(x, -1)
 
     def prior_sample(keys: Array, shape: tuple[int, ...]) -> Array:
-        keys = jax.vmap(lambda key: jax.random.fold_in(key, PRIOR))(keys)
+        keys = folded(keys, PRIOR)
         return shift(prior_std * normal(keys, jnp.zeros((keys.shape[0], *shape))), 1)
 
     def prior_logp(x: Array) -> Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import Process, centered, expand, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, expand, folded, normal, uncentered
 from jaxlab.diffusion.steps import Predict, Step
 from jaxlab.guidance.rules import Rule, check_rule, guide, needs_uncond
 from jaxlab.numerics.norms import accumulation_dtype
@@ -82,10 +82,6 @@ def check_keys(keys: Array, batch: int) -> None:
         )
     if not jnp.issubdtype(keys.dtype, jax.dtypes.prng_key):
         raise TypeError(f"keys must be typed keys as of jax.random.key, got {keys.dtype}")
-
-
-def _folded(keys: Array, data: ArrayLike) -> Array:
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
 class _Models(NamedTuple):
@@ -218,11 +214,11 @@ def sample(
         x, _, rule_state, step_state, evaluations, calls = carry
         index, t, t_next = now
         predict = _predictor(models, rule, index, num_steps, x_init.dtype)
-        own = _folded(keys, index)
+        own = folded(keys, index)
         moved = step.update(predict, x, t, t_next, own, rule_state, step_state)
         x, mean = moved.x, moved.mean if denoise else None
         if project is not None:
-            fresh = _folded(own, PROJECT)
+            fresh = folded(own, PROJECT)
             x, mean = project(x, t_next, fresh), None if mean is None else project(mean, t_next, fresh)
         totals = evaluations + moved.evaluations, calls + moved.calls
         return (x, mean, moved.rule_state, moved.state, *totals), x.astype(x_init.dtype) if trajectory else None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.diffusion.conversions import convert
-from jaxlab.diffusion.processes import Process, centered, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, folded, normal, uncentered
 from jaxlab.diffusion.steps import Moved, Predict, Step, check_step, no_state, transition
 from jaxlab.typing import Array, ArrayLike, PyTree
 
@@ -222,7 +222,7 @@ def langevin(
             prediction, kept, evaluations, calls = predict(moved.x, t, rule_state)
             score = convert(prediction, moved.x, t, process=process, kind_in=kind, kind_out="score")
             # With one inner step the keys serve as they are: hashing them would cost as much as the noise.
-            own = keys if num_steps == 1 else jax.vmap(lambda key: jax.random.fold_in(key, index))(keys)
+            own = keys if num_steps == 1 else folded(keys, index)
             noise = normal(own, x)
             size = eta(score, noise, t, t_next).reshape((-1,) + (1,) * (x.ndim - 1))
             mean = moved.x + size * score
@@ -269,7 +269,7 @@ def predictor_corrector(predictor: Step, corrector: Step, *, project: Project | 
     def update(
         predict: Predict, x: Array, t: Array, t_next: Array, keys: Array, rule_state: PyTree, state: PyTree
     ) -> Moved:
-        drawn = [jax.vmap(lambda key, part=part: jax.random.fold_in(key, part))(keys) for part in range(3)]
+        drawn = [folded(keys, part) for part in range(3)]
         corrected = corrector.update(predict, x, t, t_next, drawn[0], rule_state, state[1])
         start = corrected.x if project is None else project(corrected.x, t, drawn[1])
         moved = predictor.update(predict, start, t, t_next, drawn[2], rule_state, state[0])

@@ -45,7 +45,7 @@ NETS = generators.Networks(
 
 def task(**change):
     keys = jax.random.split(jax.random.key(0), 5)
-    init, _ = denoiser._network(NETS.denoiser)
+    init, _ = denoiser.network(NETS.denoiser)
     eye, judge = (denoiser.classifier(net).init(key) for net, key in zip(NETS[2:], keys[:2], strict=True))
     x = jnp.tanh(jax.random.normal(keys[2], (40, 16)))
     setting = generators.Setting(

@@ -62,7 +62,7 @@ def louder(params):
 
 @pytest.fixture(scope="module")
 def setting():
-    base = louder(jax.jit(denoiser._network(NETS.denoiser)[0])(jax.random.key(0)))
+    base = louder(jax.jit(denoiser.network(NETS.denoiser)[0])(jax.random.key(0)))
     tokens = louder(jax.jit(token_denoiser.init, static_argnums=0)(SMALL, jax.random.key(1)))
     blank = guidance.LinearAGCoeffs(*(jnp.zeros((2, STEPS, STEPS)),) * 2)
     return savers.Setting(

@@ -9,7 +9,7 @@ import pytest
 
 from experiments import guidance_rules as question
 from experiments import guided_sampling as rules
-from experiments.assets import denoiser
+from experiments.assets import denoiser, token_denoiser
 from experiments.command_line import answer
 from jaxlab import guidance
 
@@ -52,10 +52,10 @@ NETS = rules.Networks(
 
 
 def task(scale):
-    init, _ = denoiser._network(NETS.denoiser)
+    init, _ = denoiser.network(NETS.denoiser)
     params, weak = init(jax.random.key(0)), init(jax.random.key(1))
     guide = denoiser.classifier(NETS.guide).init(jax.random.key(2))
-    pair = denoiser._network(NETS.pair)[0](jax.random.key(4))
+    pair = denoiser.network(NETS.pair)[0](jax.random.key(4))
     labels, thickness, edges = jnp.arange(6) % 3, jnp.arange(6) // 3, jnp.array([-0.1, 0.1])
     setting = rules.Setting(params, weak, pair, guide, guide, labels, thickness, edges, jnp.zeros((9, 5)))
     return rules.Task(CONFIG, NETS, setting, jnp.float32(scale))
@@ -117,7 +117,7 @@ def test_settings_are_checked(change, message):
 
 def test_brightness_makes_equal_bins():
     x = jax.random.uniform(jax.random.key(0), (300, 4), minval=-1.0)
-    bins = rules.thickness_of(x, rules.thickness_edges(x))
+    bins = token_denoiser.thickness_of(x, token_denoiser.thickness_edges(x))
     np.testing.assert_array_equal(jnp.bincount(bins, length=4), [100, 100, 100, 0])
     assert x[bins == 2].mean(1).min() > x[bins == 0].mean(1).max()
 

@@ -87,7 +87,7 @@ def losses_of(loss_fn, params, state):
 
 
 def test_a_student_starts_at_its_teacher_and_has_something_to_learn():
-    init, _ = denoiser._network(TEACHER)
+    init, _ = denoiser.network(TEACHER)
     teacher, stranger = init(jax.random.key(0)), init(jax.random.key(3))
     segment = few_steps._segment_loss(few_steps.SegmentConfig(teacher=TEACHER))
     for loss_fn, state in (
@@ -100,7 +100,7 @@ def test_a_student_starts_at_its_teacher_and_has_something_to_learn():
 
 
 def test_score_distillation_moves_generator_and_follower_each_by_its_own_loss():
-    init, _ = denoiser._network(TEACHER)
+    init, _ = denoiser.network(TEACHER)
     teacher, stranger = init(jax.random.key(0)), init(jax.random.key(3))
     loss_fn = few_steps._score_distillation_loss(few_steps.ScoreDistillationConfig(teacher=TEACHER))
     scales = {"low": jnp.float32(1.0), "high": jnp.float32(1.0)}
