@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import folded, linear_flow
+from jaxlab.diffusion.processes import linear_flow
 from jaxlab.diffusion.sampling import Sample, check_grid, check_keys
 from jaxlab.diffusion.steps import Step, euler
 from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.random import folded
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ar_flow_sample", "same_class_batch", "sorted_times"]

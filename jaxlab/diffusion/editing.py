@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import expand, folded
+from jaxlab.diffusion.processes import expand
 from jaxlab.diffusion.sampling import Sample, check_grid, check_keys
 from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.random import folded
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["flow_edit", "flow_edit_step"]

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.diffusion.conversions import convert
-from jaxlab.diffusion.processes import Process, centered, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, uncentered
 from jaxlab.diffusion.sampling import check_grid
 from jaxlab.diffusion.steps import Moved, Predict, Step, check_step
+from jaxlab.numerics.random import normal
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["lambda_grid", "mr_solver"]

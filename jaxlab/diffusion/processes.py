@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.guidance.rules import per_sample
 from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.random import folded, normal
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["Process", "cosine_flow", "linear_flow", "mean_reverting", "ou_ve", "sub_vp", "ve", "vp"]
@@ -53,16 +53,6 @@ def centered(x: Array, process: Process) -> Array:
 def uncentered(x: Array, process: Process) -> Array:
     """x plus the centre of the process."""
     return x if process.center is None else x + process.center.astype(x.dtype)
-
-
-def folded(keys: Array, data: ArrayLike) -> Array:
-    """Every sample's own key [B], with a number folded in."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
-
-
-def normal(keys: Array, x: Array) -> Array:
-    """Standard normal numbers shaped like x [B, ...], every sample by its own key."""
-    return jax.vmap(lambda key: jax.random.normal(key, x.shape[1:], x.dtype))(keys)
 
 
 def _time(t: ArrayLike) -> Array:

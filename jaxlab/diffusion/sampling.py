@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.diffusion.processes import Process, centered, expand, folded, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, expand, uncentered
 from jaxlab.diffusion.steps import Predict, Step
 from jaxlab.guidance.rules import Rule, check_rule, guide, needs_uncond
 from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.random import folded, normal
 from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
 __all__ = ["Sample", "inpaint", "sample", "time_grid"]

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.diffusion.conversions import KINDS, convert
-from jaxlab.diffusion.processes import Process, centered, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, uncentered
+from jaxlab.numerics.random import normal
 from jaxlab.typing import Array, PyTree
 
 __all__ = ["Moved", "Step", "ddim", "dpm_solver_pp", "euler", "heun"]

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.diffusion.conversions import convert
-from jaxlab.diffusion.processes import Process, centered, folded, normal, uncentered
+from jaxlab.diffusion.processes import Process, centered, uncentered
 from jaxlab.diffusion.steps import Moved, Predict, Step, check_step, no_state, transition
+from jaxlab.numerics.random import folded, normal
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ancestral", "euler_maruyama", "langevin", "predictor_corrector", "reverse_diffusion"]
