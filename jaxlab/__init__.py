@@ -7,10 +7,11 @@ Every namespace below is loaded when it is first used, so ``import jaxlab`` cost
 - ``losses``, ``kernels``, ``metrics``: the arithmetic
 - ``diffusion``: noising processes, one sampler and its steps, training targets, likelihood, particles
 - ``guidance``: guidance rules as transformations of the direction cond - uncond
-- ``optim``, ``nas``: inner loops and attacks, searches
+- ``optim``, ``nas``, ``envs``: inner loops, attacks and solvers, searches, small worlds to act in
 - ``nn``, ``text``, ``vision``: layers, token sequences, images and boxes
 - ``distill``, ``selection``, ``unlearn``: what to match, what to keep, what to forget
-- ``detect``, ``zeroshot``: out-of-distribution scores, rules on fixed embeddings
+- ``detect``, ``zeroshot``, ``retrieval``: out-of-distribution scores, rules on fixed embeddings, comparable indices
+- ``weaksup``: novel classes, transduction, labels that lie or shift
 - ``numerics``, ``trees``: stable operations, pytree algebra
 - ``deploy``: export, sharding, checkpoints
 - ``papers``: which paper is where
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from jaxlab import detect as detect
     from jaxlab import diffusion as diffusion
     from jaxlab import distill as distill
+    from jaxlab import envs as envs
     from jaxlab import guidance as guidance
     from jaxlab import kernels as kernels
     from jaxlab import losses as losses
@@ -37,11 +39,13 @@ if TYPE_CHECKING:
     from jaxlab import numerics as numerics
     from jaxlab import optim as optim
     from jaxlab import papers as papers
+    from jaxlab import retrieval as retrieval
     from jaxlab import selection as selection
     from jaxlab import text as text
     from jaxlab import trees as trees
     from jaxlab import unlearn as unlearn
     from jaxlab import vision as vision
+    from jaxlab import weaksup as weaksup
     from jaxlab import zeroshot as zeroshot
 
 __all__ = [
@@ -51,6 +55,7 @@ __all__ = [
     "detect",
     "diffusion",
     "distill",
+    "envs",
     "guidance",
     "kernels",
     "losses",
@@ -60,11 +65,13 @@ __all__ = [
     "numerics",
     "optim",
     "papers",
+    "retrieval",
     "selection",
     "text",
     "trees",
     "unlearn",
     "vision",
+    "weaksup",
     "zeroshot",
 ]
 

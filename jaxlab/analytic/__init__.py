@@ -5,9 +5,14 @@
 - ``gram_*``, ``ridge_solve``, ``class_balanced_ridge``, ``rls_*``: ridge regression of a stream
 - ``random_features*``: expansions drawn once
 - ``prototype_logits``, ``calibrate_prototypes``, ``class_means``: one vector per class
-- ``gmm_*``: Gaussian mixtures
+- ``procrustes``, ``nmf``, ``anchor_rows``: the closest rotation, non-negative factors
+- ``gmm_*``, ``kmeans``: Gaussian mixtures, clusters
+- ``sample_class_gaussians``: features of classes whose rows are gone
 """
 
+from jaxlab.analytic.clustering import KMeansResult, kmeans, kmeans_init
+from jaxlab.analytic.factorization import NMF, anchor_rows, nmf, procrustes
+from jaxlab.analytic.gaussians import ClassSamples, borrow_gaussian, sample_class_gaussians
 from jaxlab.analytic.gram import (
     GramState,
     class_balanced_ridge,
@@ -36,6 +41,7 @@ from jaxlab.analytic.recursive import RLSState, rls_init, rls_update
 from jaxlab.analytic.statistics import (
     ClassStats,
     class_means,
+    class_stats_covariance,
     class_stats_forget,
     class_stats_init,
     class_stats_means,
@@ -46,16 +52,22 @@ from jaxlab.analytic.statistics import (
 )
 
 __all__ = [
+    "NMF",
+    "ClassSamples",
     "ClassStats",
     "GaussianMixture",
     "GramState",
     "Head",
+    "KMeansResult",
     "MixtureFit",
     "RLSState",
     "RandomFeatures",
+    "anchor_rows",
+    "borrow_gaussian",
     "calibrate_prototypes",
     "class_balanced_ridge",
     "class_means",
+    "class_stats_covariance",
     "class_stats_forget",
     "class_stats_init",
     "class_stats_means",
@@ -71,17 +83,22 @@ __all__ = [
     "gram_solve",
     "gram_update",
     "head_logits",
+    "kmeans",
+    "kmeans_init",
     "ks_precision",
     "lda",
     "logistic_regression",
     "mahalanobis",
     "naive_bayes",
     "nearest_mean",
+    "nmf",
+    "procrustes",
     "prototype_logits",
     "random_features",
     "random_features_init",
     "ridge_solve",
     "rls_init",
     "rls_update",
+    "sample_class_gaussians",
     "within_scatter",
 ]

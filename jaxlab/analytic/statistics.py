@@ -12,12 +12,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.numerics.linear import self_product
 from jaxlab.numerics.norms import accumulation_dtype, normalize
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = [
     "ClassStats",
     "class_means",
+    "class_stats_covariance",
     "class_stats_forget",
     "class_stats_init",
     "class_stats_means",
@@ -167,7 +169,7 @@ def class_stats_update(
             sum=state.sum + one_hot.T @ z + spoiled[:, None],
             shift=state.shift,
             diag=None if state.diag is None else state.diag + one_hot.T @ (z * z) + spoiled[:, None],
-            shared=None if state.shared is None else state.shared + z.T @ z + any_spoiled,
+            shared=None if state.shared is None else state.shared + self_product(z) + any_spoiled,
             full=full,
         )
 
@@ -288,6 +290,30 @@ def class_stats_variance(state: ClassStats) -> Array:
         raise ValueError('variances need second moments per class: class_stats_init(..., second="diag") or "full"')
     count = jnp.maximum(state.count, 1).astype(state.sum.dtype)[:, None]
     return jnp.maximum(square / count - centered_means(state) ** 2, 0.0)
+
+
+def class_stats_covariance(state: ClassStats) -> Array:
+    r"""Covariance of every class, with divisor :math:`n_c`.
+
+    Args:
+      state: class statistics that keep "full".
+    Returns:
+      [C, D, D], symmetric, in the dtype of the state; zero for a class without rows.
+    Raises:
+      ValueError: the state does not keep "full".
+
+    >>> state = class_stats_init(1, 2, second="full")
+    >>> print(class_stats_covariance(class_stats_update(state, jnp.array([[1.0, 0.0], [3.0, 2.0]]))))
+    [[[1. 1.]
+      [1. 1.]]]
+
+    Reference: standard.
+    """
+    if state.full is None:
+        raise ValueError('covariances need second moments per class: class_stats_init(..., second="full")')
+    count = jnp.maximum(state.count, 1).astype(state.sum.dtype)[:, None, None]
+    means = centered_means(state)
+    return state.full / count - means[:, :, None] * means[:, None, :]
 
 
 def second_moment(state: ClassStats) -> Array:

@@ -5,10 +5,12 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.analytic import ClassStats, mahalanobis
+from jaxlab.kernels import knn
+from jaxlab.numerics import entropy
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["energy", "mahalanobis_score", "max_logit", "max_softmax"]
+__all__ = ["energy", "entropy_score", "knn_score", "mahalanobis_score", "max_logit", "max_softmax"]
 
 
 def _existing(logits: ArrayLike, class_where: ArrayLike | None) -> tuple[Array, Array]:
@@ -130,3 +132,65 @@ def mahalanobis_score(stats: ClassStats, x: ArrayLike, *, ridge: ArrayLike = 1e-
     Attacks" (2018). Checked against the authors' code, whose factor 1/2 the paper leaves out.
     """
     return jnp.max(mahalanobis(stats, x, ridge=ridge), axis=-1)
+
+
+def knn_score(
+    queries: ArrayLike, database: ArrayLike, *, k: int, where: ArrayLike | None = None, block: int = 1024
+) -> Array:
+    r"""Distance to the k-th nearest training row, negated (larger = more in-distribution).
+
+    .. math:: -\|q - y_{(k)}\|
+
+    A query that is itself a row of the database finds itself first. The paper's features have unit length
+    (``numerics.normalize``).
+
+    Args:
+      queries: float [Q, D], features under study.
+      database: float [M, D], training features.
+      k: static, 1 <= k <= M. With fewer rows that count, the farthest of them takes the place of the k-th.
+      where: bool [M], True where a row of the database counts.
+      block: queries whose distances exist at the same time, static.
+    Returns:
+      float32 (wider if an input is) [Q], <= 0, with gradient 0 at distance 0; -inf where no row counts.
+    Raises:
+      ValueError: widths differ, or k or block is out of range.
+      TypeError: queries or database are not floating point, or where is not boolean.
+
+    >>> print(knn_score(jnp.array([[0.0], [5.0]]), jnp.array([[0.0], [1.0], [2.0]]), k=2))
+    [-1. -4.]
+
+    Reference: Sun et al., "Out-of-Distribution Detection with Deep Nearest Neighbors" (2022); recalled.
+    """
+    scores, _ = knn(queries, database, k=k, metric="euclidean", where=where, block=block)
+    if where is not None:
+        place = jnp.clip(jnp.sum(where), 1, k) - 1
+        scores = jnp.take(scores, place, axis=1)
+    else:
+        scores = scores[:, -1]
+    apart = (scores < 0) & jnp.isfinite(scores)
+    root = jnp.sqrt(jnp.where(apart, -scores, 1.0))
+    return jnp.where(apart, -root, jnp.where(scores < 0, scores, 0.0))
+
+
+def entropy_score(logits: ArrayLike, *, class_where: ArrayLike | None = None) -> Array:
+    r"""Entropy of the softmax, negated (larger = more in-distribution).
+
+    .. math:: \sum_k p_k \log p_k, \quad p = \mathrm{softmax}(z)
+
+    Args:
+      logits: float [..., C].
+      class_where: bool [C] or [..., C], True where a class exists.
+    Returns:
+      float32 (wider if logits are) [...] in [-log C, 0]; 0 where no class exists.
+    Raises:
+      ValueError: logits have no class, or class_where another shape.
+      TypeError: logits are not floating point, or class_where is not boolean.
+
+    >>> print(entropy_score(jnp.zeros(2)).round(4))
+    -0.6931
+
+    Reference: a baseline of Vaze et al., "Open-Set Recognition: a Good Closed-Set Classifier is All You Need?" (2022);
+    standard.
+    """
+    clean, some = _existing(logits, class_where)
+    return jnp.where(some, -entropy(clean), 0.0)

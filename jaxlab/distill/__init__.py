@@ -1,5 +1,6 @@
 """Distillation: what a student is trained to match."""
 
+from jaxlab.distill.features import feature_mse
 from jaxlab.distill.guidance import (
     GuidedTrajectory,
     cosine_gap_weight,
@@ -8,11 +9,16 @@ from jaxlab.distill.guidance import (
     segment_consistency,
     truncated_snr_weight,
 )
+from jaxlab.distill.logits import kd
+from jaxlab.distill.relations import class_relation_kd
 
 __all__ = [
     "GuidedTrajectory",
+    "class_relation_kd",
     "cosine_gap_weight",
+    "feature_mse",
     "guided_trajectory",
+    "kd",
     "progressive_target",
     "segment_consistency",
     "truncated_snr_weight",

@@ -1,14 +1,15 @@
-"""Distances and cosines between all rows of one or two arrays."""
+"""Distances and cosines between all rows of one or two arrays, and distances between the nodes of a tree."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.kernels.rooted_trees import path_sum, rooted
 from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["cosine_similarity", "pairwise_sq_dists"]
+__all__ = ["cosine_similarity", "pairwise_sq_dists", "tree_distance"]
 
 
 def _rows(x: ArrayLike, y: ArrayLike | None) -> tuple[Array, Array]:
@@ -95,3 +96,39 @@ def cosine_similarity(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     """
     rows, columns = _rows(x, y)
     return jnp.clip(_inner(normalize(rows), normalize(columns)), -1.0, 1.0)
+
+
+def tree_distance(parent: ArrayLike, *, length: ArrayLike | None = None) -> Array:
+    r"""Lengths of the paths between all nodes of a tree; square them for ``zeroshot.frechet_costs``.
+
+    .. math:: d(u, v) = h_u + h_v - 2 \sum_{a \text{ above both}} w_a
+
+    with w the length of the edge above a node and h its distance from the root. Where this table is too large,
+    ``zeroshot.tree_frechet_costs`` does without.
+
+    Args:
+      parent: int [N], the parent of every node; the root is its own parent, or has -1.
+      length: float [N], >= 0 and finite, of the edge between a node and its parent; None means 1.
+    Returns:
+      float32 (wider if length is) [N, N], symmetric with a diagonal of 0; exact for whole lengths. All NaN where a
+      traced parent is no tree.
+    Raises:
+      ValueError: shapes do not agree. Where it is not traced also: parent holds a node that does not exist, a cycle or
+        several roots, or length a number that is negative, infinite or NaN.
+      TypeError: parent does not hold integers, or length is not floating point.
+
+    >>> print(tree_distance(jnp.array([-1, 0, 0, 1])))
+    [[0. 1. 1. 2.]
+     [1. 0. 2. 1.]
+     [1. 2. 0. 3.]
+     [2. 1. 3. 0.]]
+
+    Reference: standard.
+    """
+    tree = rooted(parent, length)
+    num_nodes, edge = tree.parent.shape[0], tree.length
+    above = path_sum(tree.parent, jnp.eye(num_nodes, dtype=edge.dtype))  # 1 where the column is above the row, or is it
+    shared = jnp.matmul(above * edge, above.T, precision="highest")
+    height = jnp.diagonal(shared)
+    distances = height[:, None] + height[None, :] - 2.0 * shared
+    return jnp.where(tree.valid, jnp.maximum(distances, 0.0), jnp.nan)

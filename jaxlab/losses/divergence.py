@@ -8,7 +8,61 @@ from jaxlab.kernels import cosine_similarity
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["relation_kl"]
+__all__ = ["kl_divergence", "relation_kl"]
+
+
+def kl_divergence(
+    logits: ArrayLike,
+    target_logits: ArrayLike,
+    *,
+    temperature: ArrayLike = 1.0,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Kullback-Leibler divergence from the model's distribution to the target's, a value per example.
+
+    .. math:: KL(p \,\|\, q) = \sum_c p_c (\log p_c - \log q_c), \quad p = \mathrm{softmax}(t / \tau),\;
+              q = \mathrm{softmax}(z / \tau)
+
+    Both sides pass gradients; a target that must not is wrapped in ``jax.lax.stop_gradient`` (``distill.kd`` does it).
+
+    Args:
+      logits: float [..., C], z of the model.
+      target_logits: float [..., C], t of the target.
+      temperature: tau > 0, divides both.
+      where: bool, broadcastable to [..., C], True where a class exists for both; the others may hold anything.
+    Returns:
+      float32 or wider [...], >= 0 to rounding; 0 where the distributions agree, or where no class exists.
+    Raises:
+      ValueError: shapes do not agree, where does not broadcast, or a static temperature <= 0.
+      TypeError: logits or target_logits are not floating point, or where is not boolean.
+
+    >>> print(kl_divergence(jnp.array([0.0, 0.0]), jnp.log(jnp.array([0.75, 0.25]))).round(4))
+    0.1308
+
+    Reference: standard.
+    """
+    logits, targets = checks.floating(logits, "logits"), checks.floating(target_logits, "target_logits")
+    checks.same_shape(logits, "logits", targets, "target_logits")
+    checks.positive(temperature, "temperature")
+    if logits.ndim < 1:
+        raise ValueError("logits must have shape [..., C], got a scalar")
+    dtype = accumulation_dtype(logits, targets)
+    kept = jnp.ones((), bool) if where is None else jnp.asarray(where)
+    if kept.dtype != jnp.bool_:
+        raise TypeError(f"where must be boolean (True = this class exists), got {kept.dtype.name}")
+    try:
+        kept = jnp.broadcast_to(kept, logits.shape)
+    except ValueError as error:
+        raise ValueError(f"where must broadcast to {list(logits.shape)}, got {list(kept.shape)}") from error
+
+    def log_probs(z: Array) -> Array:
+        z = jnp.where(kept, z.astype(dtype), 0.0) / temperature
+        # Without a class the softmax has nothing to sum over: it takes all of them, and the sum below none.
+        some = kept | ~jnp.any(kept, axis=-1, keepdims=True)
+        return jnp.where(kept, jax.nn.log_softmax(z, axis=-1, where=some), 0.0)
+
+    q, p = log_probs(logits), log_probs(targets)
+    return jnp.sum(jnp.where(kept, jnp.exp(p) * (p - q), 0.0), axis=-1)
 
 
 def relation_kl(

@@ -8,7 +8,7 @@ from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["clip_directional", "directional_moment"]
+__all__ = ["clip_directional", "directional_moment", "higher_order_compatibility"]
 
 DENSE_WIDTH = 1024
 """Up to this width the second moments are compared as they are: [D, D] in memory, but no cancellation."""
@@ -120,6 +120,73 @@ def directional_moment(
         squared, floor = parts[0] + parts[1] - 2.0 * parts[2], jnp.zeros((), dtype)
     apart = squared > floor
     return 1.0 - cosine + weight * jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+
+
+def higher_order_compatibility(
+    features: ArrayLike,
+    old_features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    scale: ArrayLike = 10.0,
+    mask: str = "zero",
+    where: ArrayLike | None = None,
+    axis_name: str | None = None,
+) -> Array:
+    r"""Contrast of a new model's features with the old ones of the same examples (couples the batch; larger is worse).
+
+    .. math:: \ell_i = -S_{ii} + \log \sum_j e^{\tilde S_{ij}}, \quad
+              S_{ij} = \mu \cos\big(f^{old}_i, f^{new}_j\big)
+
+    With mask "drop" the sum runs over the examples of other classes, as the paper says. With "zero" it runs over all j
+    and :math:`\tilde S_{ij} = [y_i \ne y_j]\, S_{ij}`, as the published code computes it: every example of the same
+    class, i itself included, then adds :math:`e^0`, which holds no gradient but weakens that of the others. The
+    published objective is .1 cross entropy + .9 of this, from the second model on.
+
+    Args:
+      features: float [B, D], of the model that is trained; their length does not matter.
+      old_features: float [B, D], of the frozen previous model; they pass no gradient.
+      labels: int [B]; only whether two are equal matters.
+      scale: mu, multiplies the cosines.
+      mask: "zero" or "drop", static.
+      where: bool [B], True where an example counts; the others are no negatives, give 0 and get no gradient.
+      axis_name: the mapped axis over which the batch is split; negatives come from all its members.
+    Returns:
+      float32 or wider [B]. With "drop", an example without any of another class has -S_ii alone.
+    Raises:
+      ValueError: shapes do not agree, or mask is unknown.
+      TypeError: features are not floating point, labels are not integers, or where is not boolean.
+
+    >>> same, turned = jnp.eye(2), jnp.eye(2)[::-1]
+    >>> labels = jnp.arange(2)
+    >>> print([float(higher_order_compatibility(new, same, labels, mask="drop")[0]) for new in (same, turned)])
+    [-10.0, 10.0]
+
+    Reference: Biondi et al., "Stationary Representations: Optimally Approximating Compatibility and Implications for
+    Improved Model Replacements" (2024). Checked against the authors' code.
+    """
+    new = checks.rank(checks.floating(features, "features"), "features", 2, layout="[B, D]")
+    old = checks.rank(checks.floating(old_features, "old_features"), "old_features", 2, layout="[B, D]")
+    checks.same_shape(new, "features", old, "old_features")
+    labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[B]")
+    checks.batch_match(new, "features", labels, "labels")
+    checks.one_of(mask, "mask", ("zero", "drop"))
+    rows = checks.mask(where, "where", labels.shape)
+    counts = jnp.ones(labels.shape, bool) if rows is None else rows
+    dtype = accumulation_dtype(new, old)
+    new, old = (normalize(jnp.where(counts[:, None], value.astype(dtype), 0.0), eps=0.0) for value in (new, old))
+    old = jax.lax.stop_gradient(old)
+    everywhere = (new, labels, counts)
+    if axis_name is not None:
+        everywhere = jax.lax.all_gather(everywhere, axis_name, tiled=True)
+    others, other_labels, other_counts = everywhere
+    factor = jnp.asarray(scale, dtype)
+    differ = labels[:, None] != other_labels
+    similarity = jnp.where(differ, factor * _inner(old, others), 0.0)
+    summed = jnp.broadcast_to(other_counts, differ.shape) & (differ | (mask == "zero"))
+    some = jnp.any(summed, axis=1)
+    terms = jnp.where(summed | ~some[:, None], similarity, -jnp.inf)
+    contrast = jnp.where(some, jax.nn.logsumexp(terms, axis=1), 0.0)
+    return jnp.where(counts, contrast - factor * jnp.sum(old * new, axis=1), 0.0)
 
 
 def _inner(x: Array, y: Array) -> Array:

@@ -12,7 +12,7 @@ from jaxlab.numerics import masked_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["auroc", "average_precision", "tpr_at_fpr"]
+__all__ = ["auroc", "average_precision", "oscr", "tpr_at_fpr"]
 
 
 class _Sample(NamedTuple):
@@ -137,3 +137,43 @@ def tpr_at_fpr(scores: ArrayLike, labels: ArrayLike, *, fpr: ArrayLike, where: A
     best = jnp.max(jnp.where(allowed & sample.positive, hits, 0), initial=0)
     rate = best.astype(sample.scores.dtype) / jnp.maximum(positives, 1)
     return jnp.where(sample.defined, rate, jnp.nan)
+
+
+def oscr(scores: ArrayLike, correct: ArrayLike, known: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Open-set classification rate: area under right answers on known against accepted unknown (larger is better).
+
+    .. math:: \frac{1}{K U} \sum_{i \in known} \sum_{j \in unknown}
+              c_i \big( [s_i > s_j] + \tfrac12 [s_i = s_j] \big)
+
+    which is the area under the curve of CCR(t), the share of known examples that score above t and are classified
+    rightly, over FPR(t), the share of unknown ones that score above t. With a perfect classifier it is ``auroc``; it is
+    at most the accuracy on what is known.
+
+    Args:
+      scores: float [N], larger = more like what is known.
+      correct: bool [N], True where a known example is classified rightly; ignored where it is unknown.
+      known: int or bool [N], 1 = known class, 0 = unknown; examples with another number are ignored.
+      where: bool [N], True where an example counts.
+    Returns:
+      float32 (wider if scores are) scalar in [0, 1]; NaN if nothing is known or nothing unknown, or a score that counts
+      is NaN.
+    Raises:
+      ValueError: shapes are not [N].
+      TypeError: scores are not floating point, correct or where are not boolean, or known neither.
+
+    >>> scores, known = jnp.array([0.9, 0.8, 0.3, 0.1]), jnp.array([1, 1, 1, 0])
+    >>> print(oscr(scores, jnp.array([True, False, True, False]), known).round(4))
+    0.6667
+
+    Reference: Dhamija et al., "Reducing Network Agnostophobia" (2018), as used by Vaze et al., "Open-Set Recognition: a
+    Good Closed-Set Classifier is All You Need?" (2022). The definition, standard; the authors' code (checked) steps one
+    example further for one of the two rates.
+    """
+    sample = _sample(scores, known, where)
+    right = checks.mask(correct, "correct", sample.positive.shape)
+    if right is None:
+        raise TypeError("correct must be boolean [N], got None")
+    below = _count_below(sample, sample.negative, inclusive=False)
+    upto = _count_below(sample, sample.negative, inclusive=True)
+    wins = (below + upto).astype(sample.scores.dtype) / (2 * jnp.maximum(jnp.sum(sample.negative), 1))
+    return jnp.where(sample.defined, masked_mean(jnp.where(right, wins, 0.0), sample.positive), jnp.nan)

@@ -5,7 +5,7 @@ triangle may hold anything (the accuracy on unseen tasks, zeros, NaN). Leading a
 """
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,22 @@ from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = [
+    "StreamSummary",
     "average_accuracy",
     "average_incremental_accuracy",
     "backward_transfer",
     "communication_floats",
     "forgetting",
+    "stream_summary",
 ]
+
+
+class StreamSummary(NamedTuple):
+    """A stream of tasks as one point: mean accuracy over tasks and over examples, and the FLOPs so far after each."""
+
+    task_accuracy: Array
+    example_accuracy: Array
+    flops: Array  # [T], its last entry is the cost of the stream
 
 
 def _seen(R: ArrayLike) -> tuple[Array, Array]:
@@ -185,3 +195,44 @@ def communication_floats(message: PyTree) -> int:
     Class-Incremental Learning" (2021); recalled.
     """
     return sum(_size(leaf) for leaf in jax.tree.leaves(message))
+
+
+def stream_summary(accuracy: ArrayLike, num_examples: ArrayLike, flops: ArrayLike) -> StreamSummary:
+    r"""The result of a stream of different tasks: how good (larger is better), and how costly (smaller is better).
+
+    .. math:: A = \frac1T \sum_t a_t, \qquad A_n = \frac{\sum_t n_t a_t}{\sum_t n_t}, \qquad
+              F_t = \sum_{u \le t} \sum_r f_{ur}
+
+    Args:
+      accuracy: float [T], of each task on its own test set when it was learned; mean average precision where an
+        example has several labels.
+      num_examples: [T], test examples of each task, >= 0.
+      flops: float [T], or [T, R] for R training runs per task: every run counts, those of the search for
+        hyperparameters and the choice of a source too.
+    Returns:
+      StreamSummary in float32 or wider; example_accuracy is the accuracy of all test examples in one pool, 0 without
+      examples.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: accuracy or flops are not floating point.
+
+    >>> summary = stream_summary(jnp.array([1.0, 0.5]), jnp.array([1, 3]), jnp.array([[2.0, 2.0], [1.0, 0.0]]))
+    >>> print(summary.task_accuracy, summary.example_accuracy, summary.flops)
+    0.75 0.625 [4. 5.]
+
+    Reference: Bornschein et al., "NEVIS'22: A Stream of 100 Tasks Sampled from 30 Years of Computer Vision Research"
+    (2023). Checked against the authors' code.
+    """
+    accuracy = checks.rank(checks.floating(accuracy, "accuracy"), "accuracy", 1, layout="[T]")
+    flops = checks.rank(checks.floating(flops, "flops"), "flops", (1, 2), layout="[T] or [T, R]")
+    counts = jnp.asarray(num_examples)
+    checks.same_shape(counts, "num_examples", accuracy, "accuracy")
+    checks.batch_match(flops, "flops", accuracy, "accuracy")
+    dtype = accumulation_dtype(accuracy)
+    accuracy, counts = accuracy.astype(dtype), counts.astype(dtype)
+    runs = flops.astype(accumulation_dtype(flops)).reshape(flops.shape[0], -1)
+    return StreamSummary(
+        jnp.mean(accuracy),
+        jnp.sum(counts * accuracy) / jnp.maximum(jnp.sum(counts), jnp.finfo(dtype).tiny),
+        jnp.cumsum(jnp.sum(runs, axis=1)),
+    )

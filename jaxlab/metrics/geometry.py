@@ -1,12 +1,13 @@
-"""How the examples of a class lie in feature space."""
+"""How the examples of a class lie in feature space, and predictions in a space of labels."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype, segment_mean
+from jaxlab.numerics.norms import accumulation_dtype, masked_mean, normalize, segment_mean
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["feature_diversity"]
+__all__ = ["expected_squared_distance", "feature_diversity", "subspace_distance"]
 
 
 def feature_diversity(
@@ -49,3 +50,94 @@ def feature_diversity(
     spread = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
     present = size > 0
     return jnp.sum(jnp.mean(spread, axis=1) * present) / jnp.maximum(jnp.sum(present), 1)
+
+
+def expected_squared_distance(
+    predictions: ArrayLike, labels: ArrayLike, sq_dist: ArrayLike, *, where: ArrayLike | None = None
+) -> Array:
+    r"""Mean squared distance of the predicted from the true label (smaller is better).
+
+    .. math:: \frac1N \sum_n d(\hat y_n, y_n)^2
+
+    Args:
+      predictions: int [...], in [0, Y).
+      labels: int [...], in [0, Y).
+      sq_dist: float [Y, Y], SQUARED distances between the labels; 1 off the diagonal makes it the error rate.
+      where: bool [...], True where an example counts.
+    Returns:
+      float32 (wider if sq_dist is) scalar over all axes; 0 if no example counts, NaN if a counted label or prediction
+      does not exist.
+    Raises:
+      ValueError: shapes do not agree, or sq_dist is not square.
+      TypeError: predictions or labels are not integers, sq_dist is not floating point, or where not boolean.
+
+    >>> bins = jnp.arange(4.0)
+    >>> sq_dist = (bins[:, None] - bins) ** 2
+    >>> print(expected_squared_distance(jnp.array([0, 3]), jnp.array([2, 3]), sq_dist))
+    2.0
+
+    Reference: Roberts et al., "Geometry-Aware Adaptation for Pretrained Models" (2023). Checked against the authors'
+    code.
+    """
+    predictions, labels = checks.integer(predictions, "predictions"), checks.integer(labels, "labels")
+    checks.same_shape(predictions, "predictions", labels, "labels")
+    table = checks.rank(checks.floating(sq_dist, "sq_dist"), "sq_dist", 2, layout="[Y, Y]")
+    if table.shape[0] != table.shape[1]:
+        raise ValueError(f"sq_dist must have shape [Y, Y], got {list(table.shape)}")
+    mask = checks.mask(where, "where", labels.shape)
+    wide, size = table.astype(accumulation_dtype(table)), table.shape[0]
+    exist = (predictions >= 0) & (predictions < size) & (labels >= 0) & (labels < size)
+    squares = jnp.where(exist, wide[jnp.where(exist, predictions, 0), jnp.where(exist, labels, 0)], jnp.nan)
+    return masked_mean(squares, mask)
+
+
+def subspace_distance(a: ArrayLike, b: ArrayLike) -> Array:
+    r"""How far the span of some vectors sticks out of the span of others: the sine of the largest principal angle.
+
+    .. math:: \delta(a, b) = \|(I - \Pi_b)\, \Pi_a\|_2
+
+    where the projections are onto the spans of the rows. 0 where the span of b contains that of a, 1 where a vector of
+    the one is orthogonal to the other (always so if a has more dimensions). Symmetric for spans of equal dimension.
+
+    Args:
+      a: float [..., P, N], rows that span the first subspace; they may depend on each other.
+      b: float [..., Q, N], rows that span the second, with the same leading axes.
+    Returns:
+      float32 or wider [...], in [0, 1] to rounding; small angles are exact to rounding too. Rows of zeros span nothing:
+      0 for such an a, 1 for such a b.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: a or b is not floating point.
+
+    >>> x = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    >>> print(subspace_distance(x[:1], x), subspace_distance(x, x[:1]))
+    0.0 1.0
+
+    Reference: the diagnostic of Wang et al., "Accelerating Data Generation for Neural Operators via Krylov Subspace
+    Recycling" (2024), paper text.
+    """
+    a, b = checks.floating(a, "a"), checks.floating(b, "b")
+    if a.ndim < 2 or a.ndim != b.ndim or a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-1]:
+        raise ValueError(f"a and b must have shapes [..., P, N] and [..., Q, N], got {list(a.shape)}, {list(b.shape)}")
+    dtype = accumulation_dtype(a, b)
+    with jax.default_matmul_precision("highest"):
+        inside, outside = (jnp.vectorize(_orthonormal_rows, signature="(p,n)->(p,n)")(x.astype(dtype)) for x in (a, b))
+        left = inside - (inside @ outside.mT) @ outside
+        largest = jnp.linalg.eigvalsh(left @ left.mT)[..., -1]
+    return jnp.sqrt(jnp.maximum(largest, 0.0))
+
+
+def _orthonormal_rows(x: Array) -> Array:
+    """Orthonormal rows that span what those of x span; zero where a row depends on those before it."""
+    least = max(x.shape) * jnp.finfo(x.dtype).eps
+
+    def add(found: Array, item: tuple[Array, Array]) -> tuple[Array, None]:
+        at, row = item
+        rest = row
+        for _ in range(2):  # once is not enough in floating point
+            rest = rest - (found @ rest) @ found
+        length = jnp.sqrt(jnp.sum(rest**2))
+        kept = jnp.where(length > least, rest / jnp.where(length > least, length, 1.0), 0.0)
+        return found.at[at].set(kept), None
+
+    return jax.lax.scan(add, jnp.zeros_like(x), (jnp.arange(x.shape[0]), normalize(x)))[0]

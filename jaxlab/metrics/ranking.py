@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics import normalize
+from jaxlab.metrics.binary import average_precision
+from jaxlab.numerics import masked_mean, normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["clip_score", "recall_at_k"]
+__all__ = ["clip_score", "hits_at_k", "mean_average_precision", "recall_at_k"]
 
 
 def recall_at_k(scores: ArrayLike, relevant: ArrayLike, *, k: int) -> Array:
@@ -34,14 +35,84 @@ def recall_at_k(scores: ArrayLike, relevant: ArrayLike, *, k: int) -> Array:
 
     Reference: standard.
     """
+    hits, mask = _relevant_in_top_k(scores, relevant, k)
+    return hits / jnp.maximum(jnp.sum(mask, axis=1), 1).astype(jnp.float32)
+
+
+def hits_at_k(scores: ArrayLike, relevant: ArrayLike, *, k: int) -> Array:
+    r"""Whether any relevant candidate is among the k best of each query (larger is better).
+
+    .. math:: [\, \text{top-}k \cap \text{relevant} \ne \emptyset \,]
+
+    Its mean over queries is the point k of a cumulative match curve (CMC); with one relevant candidate per query it is
+    ``recall_at_k``.
+
+    Args:
+      scores: float [Q, M], a row per query, larger is nearer; NaN counts as lowest. Equal ones go to the lower index.
+      relevant: bool [Q, M].
+      k: static, >= 1; all M where it is larger.
+    Returns:
+      float32 [Q], 0 or 1.
+    Raises:
+      ValueError: shapes differ, M = 0 or k < 1.
+      TypeError: scores are not floating point, or relevant is not boolean.
+
+    >>> scores = jnp.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.1]])
+    >>> print(hits_at_k(scores, jnp.array([[True, False, True], [True, False, False]]), k=1))
+    [1. 0.]
+
+    Reference: standard.
+    """
+    hits, _ = _relevant_in_top_k(scores, relevant, k)
+    return (hits > 0).astype(jnp.float32)
+
+
+def _relevant_in_top_k(scores: ArrayLike, relevant: ArrayLike, k: int) -> tuple[Array, Array]:
+    """How many of the k best candidates of each query are relevant, int [Q], and the checked mask of the relevant."""
     scores = checks.rank(checks.floating(scores, "scores"), "scores", 2, layout="[Q, M]")
     if scores.shape[1] == 0:
         raise ValueError(f"scores must hold at least one candidate, got shape {list(scores.shape)}")
     mask = jnp.asarray(checks.mask(relevant, "relevant", scores.shape))
     k = min(checks.size(k, "k"), scores.shape[1])
     _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), k)
-    hits = jnp.sum(jnp.take_along_axis(mask, best, axis=1), axis=1)
-    return hits / jnp.maximum(jnp.sum(mask, axis=1), 1).astype(jnp.float32)
+    return jnp.sum(jnp.take_along_axis(mask, best, axis=1), axis=1), mask
+
+
+def mean_average_precision(scores: ArrayLike, relevant: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Mean over queries of the average precision of their ranking (larger is better).
+
+    .. math:: \frac{1}{|Q^+|} \sum_{q \in Q^+} \mathrm{AP}(s_q, r_q)
+
+    where Q+ are the queries with a relevant candidate. For images with several labels a class is a query: pass
+    ``logits.T`` and ``targets.T``, and classes without a positive image are left out.
+
+    Args:
+      scores: float [Q, M], a row per query, larger = more relevant; equal scores share one precision.
+      relevant: bool [Q, M].
+      where: bool [Q, M], True where a candidate counts; a query without any is left out.
+    Returns:
+      float32 (wider if scores are) scalar in [0, 1]; 0 if no query has a relevant candidate, NaN if a score that counts
+      is NaN.
+    Raises:
+      ValueError: shapes differ.
+      TypeError: scores are not floating point, or relevant is not boolean.
+
+    >>> scores = jnp.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.1], [0.3, 0.2, 0.1]])
+    >>> print(mean_average_precision(scores, jnp.array([[1, 0, 1], [1, 0, 0], [0, 0, 0]], bool)))
+    0.75
+
+    Reference: standard.
+    """
+    scores = checks.rank(checks.floating(scores, "scores"), "scores", 2, layout="[Q, M]")
+    hits = jnp.asarray(checks.mask(relevant, "relevant", scores.shape))
+    mask = checks.mask(where, "where", scores.shape)
+    counts = jnp.ones(scores.shape, bool) if mask is None else mask
+    positives, total = jnp.sum(hits & counts, axis=1), jnp.sum(counts, axis=1)
+    # A ranking of nothing but relevant candidates is perfect, where the binary measure sees one class only.
+    precision = jax.vmap(lambda s, r, w: average_precision(s, r, where=w))(scores, hits, counts)
+    bad = jnp.any(jnp.isnan(scores) & counts, axis=1)
+    precision = jnp.where((positives == total) & ~bad, 1.0, precision)
+    return masked_mean(precision, (positives > 0) | bad)
 
 
 def clip_score(image_embeddings: ArrayLike, text_embeddings: ArrayLike, *, scale: ArrayLike = 2.5) -> Array:

@@ -1,6 +1,18 @@
 """Choosing among examples and candidates: masks, or an index with a mask, never shapes that depend on values."""
 
-from jaxlab.selection.candidates import Best, best_of_candidates
+from jaxlab.selection.active import next_class_by_locus
+from jaxlab.selection.candidates import Best, best_of_candidates, knn_transfer_cost
+from jaxlab.selection.diversity import greedy_nearest_order
 from jaxlab.selection.filters import threshold_filter
+from jaxlab.selection.splits import hidden_class_folds, semantic_difficulty_split
 
-__all__ = ["Best", "best_of_candidates", "threshold_filter"]
+__all__ = [
+    "Best",
+    "best_of_candidates",
+    "greedy_nearest_order",
+    "hidden_class_folds",
+    "knn_transfer_cost",
+    "next_class_by_locus",
+    "semantic_difficulty_split",
+    "threshold_filter",
+]

@@ -1,14 +1,15 @@
-"""The best of several candidates, if any is good enough."""
+"""The best of several candidates: of what was generated, or of what to start from."""
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
-from jaxlab import checks
+from jaxlab import checks, metrics
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["Best", "best_of_candidates"]
+__all__ = ["Best", "best_of_candidates", "knn_transfer_cost"]
 
 
 class Best(NamedTuple):
@@ -63,3 +64,68 @@ def _per_score(value: ArrayLike, name: str, scores: Array) -> Array:
     if array.shape not in ((), scores.shape[-1:]):
         raise ValueError(f"{name} must be a number or have shape [{scores.shape[-1]}], got {list(array.shape)}")
     return array
+
+
+def knn_transfer_cost(
+    train_features: ArrayLike,
+    train_labels: ArrayLike,
+    features: ArrayLike,
+    labels: ArrayLike,
+    *,
+    num_classes: int,
+    k: int = 5,
+    metric: str = "euclidean",
+    train_where: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""How badly the features of each possible source already tell the classes of a new task apart (smaller is better).
+
+    .. math:: c_s = 1 - \mathrm{kNN\,accuracy}(f_s(x_{train}), y_{train}, f_s(x), y)
+
+    The source to fine-tune from is the argmin. Give a part of the new task's training rows to vote and another part to
+    be judged: test rows must not choose.
+
+    Args:
+      train_features: float [S, M, D], the rows that vote as each of S sources sees them.
+      train_labels: int [M].
+      features: float [S, N, D], the rows that are judged.
+      labels: int [N].
+      num_classes: C, static.
+      k: neighbours that vote, static.
+      metric: as in ``metrics.knn_accuracy``.
+      train_where: bool [M], True where a voting row counts.
+      where: bool [N], True where a judged row counts.
+    Returns:
+      float32 [S] in [0, 1].
+    Raises:
+      ValueError: shapes do not agree, or k is out of range.
+      TypeError: features are not floating point, or labels are not integers.
+
+    >>> y = jnp.array([0, 0, 1, 1])
+    >>> sources = jnp.array([[[0.0], [1.0], [8.0], [9.0]], [[0.0], [8.0], [1.0], [9.0]]])
+    >>> print(knn_transfer_cost(sources, y, sources + 0.1, y, num_classes=2, k=3))
+    [0.  0.5]
+
+    Reference: Bornschein et al., "NEVIS'22: A Stream of 100 Tasks Sampled from 30 Years of Computer Vision Research"
+    (2023). Checked against the authors' code.
+    """
+    train_features = checks.floating(train_features, "train_features")
+    checks.rank(train_features, "train_features", 3, layout="[S, M, D]")
+    features = checks.rank(checks.floating(features, "features"), "features", 3, layout="[S, N, D]")
+    checks.batch_match(train_features, "train_features", features, "features")
+
+    def cost(train: Array, judged: Array) -> Array:
+        right = metrics.knn_accuracy(
+            train,
+            train_labels,
+            judged,
+            labels,
+            num_classes=num_classes,
+            k=k,
+            metric=metric,
+            train_where=train_where,
+            where=where,
+        )
+        return 1.0 - right
+
+    return jax.vmap(cost)(train_features, features)

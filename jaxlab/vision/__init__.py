@@ -3,6 +3,7 @@
 from jaxlab.vision.boxes import box_iou
 from jaxlab.vision.frequency import HaarBands, haar_dwt, haar_idwt, high_frequency
 from jaxlab.vision.patches import patchify, unpatchify
+from jaxlab.vision.regions import masked_average_pool
 
 __all__ = [
     "HaarBands",
@@ -10,6 +11,7 @@ __all__ = [
     "haar_dwt",
     "haar_idwt",
     "high_frequency",
+    "masked_average_pool",
     "patchify",
     "unpatchify",
 ]

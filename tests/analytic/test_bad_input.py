@@ -35,6 +35,7 @@ GOOD = {
     "class_stats_update": {"state": EVERYTHING, "x": X, "labels": Y, "where": WHERE},
     "class_stats_merge": {"a": EVERYTHING, "b": EVERYTHING},
     "class_stats_forget": {"a": EVERYTHING, "b": EVERYTHING},
+    "class_stats_covariance": {"state": EVERYTHING},
     "class_stats_variance": {"state": EVERYTHING},
     "within_scatter": {"state": EVERYTHING},
     "class_means": {"features": X, "labels": Y, "num_classes": C, "where": WHERE},
@@ -186,6 +187,7 @@ VALUES = [
 
 # Statistics that lack what a head needs: the message says how to make others.
 LACKING = [
+    ("class_stats_covariance", stats(second="shared"), 'second="full"\\)'),
     ("class_stats_variance", stats(second="shared"), 'second="diag"\\) or "full"'),
     ("within_scatter", stats(second="diag"), 'second="shared"\\) or "full"'),
     ("gram_from_class_stats", stats(second="diag"), 'second="shared"\\) or "full"'),

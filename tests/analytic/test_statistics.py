@@ -366,3 +366,15 @@ def test_class_means_ignore_even_broken_rows_outside():
     dirty = np.where(where[:, None], x, np.nan)
     result = class_means(dirty, np.where(where, labels, -1), num_classes=NUM_CLASSES)
     close(result, formulas.means(x[where], labels[where]), 1e-6)
+
+
+def test_covariance_equals_numpy_whatever_the_offset():
+    x, labels = blobs(0)
+    for offset in (0.0, 1000.0):
+        state = update(start(shift=SHIFT + offset), x + np.float32(offset), labels)
+        covariance = np.asarray(analytic.class_stats_covariance(state))
+        for c in range(NUM_CLASSES):
+            own = x[labels == c].astype(np.float64)
+            expected = np.cov(own.T, bias=True) if len(own) else np.zeros((DIM, DIM))
+            np.testing.assert_allclose(covariance[c], expected, atol=1e-3)
+    np.testing.assert_allclose(np.diagonal(covariance, axis1=1, axis2=2), variance(state), atol=1e-4)

@@ -24,7 +24,7 @@ EXEMPT: dict[str, str] = {
 }
 
 # What returns one of these only puts functions together: the laws are those of the functions.
-FACTORIES = {"GradientTransformation", "GradientTransformationExtraArgs", "Process", "Rule", "Step"}
+FACTORIES = {"Environment", "GradientTransformation", "GradientTransformationExtraArgs", "Process", "Rule", "Step"}
 
 
 def namespaces():

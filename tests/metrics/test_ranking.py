@@ -32,6 +32,15 @@ def test_recall_with_several_relevant():
     np.testing.assert_array_equal(metrics.recall_at_k(SCORES, np.ones((20, 7), bool), k=99), 1.0)
 
 
+def test_hits_are_the_cumulative_match_curve():
+    relevant = rng.random((20, 7)) < 0.3
+    first = np.argmax(np.take_along_axis(relevant, np.argsort(-SCORES, axis=1), 1), axis=1)
+    for k in (1, 2, 7):
+        np.testing.assert_array_equal(metrics.hits_at_k(SCORES, relevant, k=k), relevant.any(1) & (first < k))
+    one = np.eye(7, dtype=bool)[rng.integers(0, 7, 20)]
+    np.testing.assert_array_equal(metrics.hits_at_k(SCORES, one, k=3), metrics.recall_at_k(SCORES, one, k=3))
+
+
 def test_ties_and_nan():
     relevant = np.array([[False, True, False]])
     assert metrics.recall_at_k(jnp.zeros((1, 3)), relevant, k=1) == 0.0  # the first of equals

@@ -155,6 +155,7 @@ STATE_ROWS = {
 
 READ_ROWS = {
     "class_stats_means": Row(analytic.class_stats_means, inputs(state=stats()), diff=("state",)),
+    "class_stats_covariance": Row(analytic.class_stats_covariance, inputs(state=stats("full")), diff=("state",)),
     "class_stats_variance": Row(analytic.class_stats_variance, inputs(state=stats("diag")), diff=("state",)),
     "class_stats_variance/full": Row(analytic.class_stats_variance, inputs(state=stats("full")), diff=("state",)),
     "within_scatter": Row(analytic.within_scatter, inputs(state=stats("shared")), diff=("state",)),
@@ -268,6 +269,14 @@ EXPANSION_ROWS = {
         couples=True,
         diff=("new", "base"),
     ),
+    "procrustes": Row(
+        analytic.procrustes,
+        inputs(x=normal(N, D), y=normal(N, D), where=mask(N)),
+        batch=("x", "y", "where"),
+        couples=True,
+        diff=("x", "y"),
+        bf16=("x", "y"),
+    ),
     "random_features_init": Row(
         analytic.random_features_init, inputs(key=prng()), static={"dim": D, "width": M, "kind": "relu"}
     ),
@@ -311,4 +320,87 @@ EXPANSION_ROWS = {
     "gmm_em/diag": Row(analytic.gmm_em, EM_ROWS, static={"num_iters": 3, "covariance": "diag"}, **EM),
 }
 
-ROWS = STATE_ROWS | READ_ROWS | EXPANSION_ROWS
+DRAWN = {"permute": "which rows are drawn depends on their order"}
+CLUSTER_ROWS = {
+    "nmf": Row(
+        analytic.nmf,
+        inputs(x=uniform(N, D), key=prng()),
+        static={"rank": 2, "num_iters": 3, "num_restarts": 2},
+        bf16=("x",),
+    ),
+    "nmf/right": Row(
+        analytic.nmf,
+        inputs(x=uniform(N, D), key=prng(), right=uniform(2, D, low=0.1)),
+        static={"rank": 2, "num_iters": 3},
+        bf16=("x", "right"),
+    ),
+    "anchor_rows": Row(
+        analytic.anchor_rows,
+        inputs(x=uniform(N, D), where=mask(N)),
+        static={"rank": 2},
+        batch=("x", "where"),
+        couples=True,
+        skip={"permute": "the results are row numbers"},
+    ),
+    "kmeans_init": Row(
+        analytic.kmeans_init,
+        inputs(key=prng(), x=normal(N, D), fixed=normal(2, D), where=mask(N)),
+        static={"k": 3},
+        batch=("x", "where"),
+        couples=True,
+        skip=DRAWN,
+        bf16=("x", "fixed"),
+    ),
+    "kmeans": Row(
+        analytic.kmeans,
+        inputs(key=prng(), x=normal(N, D), fixed=normal(2, D), where=mask(N)),
+        static={"k": 3, "num_iters": 1},
+        batch=("x", "where"),
+        couples=True,
+        skip=DRAWN,
+    ),
+    "kmeans/init": Row(
+        analytic.kmeans,
+        inputs(key=prng(), x=normal(N, D), init=normal(2, D), where=mask(N)),
+        static={"k": 2, "num_iters": 4, "metric": "cosine"},
+        batch=("x", "where"),
+        couples=True,
+        skip={"key": "there is nothing to draw"},
+    ),
+}
+
+GAUSSIAN_ROWS = {
+    "sample_class_gaussians": Row(
+        analytic.sample_class_gaussians,
+        inputs(key=prng(), means=normal(C, D), covariances=positive_definite(C, D, D), counts=integers(C, high=4)),
+        static={"total": 6},
+        diff=("means",),
+        bf16=("means",),
+    ),
+    "sample_class_gaussians/radius": Row(
+        analytic.sample_class_gaussians,
+        inputs(key=prng(), means=normal(C, D), covariances=uniform(C, low=0.5), counts=integers(C, high=4)),
+        static={"total": 6},
+        diff=("means", "covariances"),
+        bf16=("means", "covariances"),
+    ),
+}
+
+ROWS = GAUSSIAN_ROWS | STATE_ROWS | READ_ROWS | EXPANSION_ROWS | CLUSTER_ROWS
+
+ROWS |= {
+    "borrow_gaussian": Row(
+        analytic.borrow_gaussian,
+        inputs(
+            means=normal(C, D),
+            covariances=positive_definite(C, D, D),
+            counts=uniform(C, low=1.0, high=9.0),
+            tail=mask(C),
+            alpha=uniform(),
+            mix=uniform(),
+        ),
+        static={"num_neighbors": 2},
+        diff=("means", "covariances", "mix"),
+        bf16=("means", "covariances"),
+    ),
+}

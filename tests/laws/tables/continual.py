@@ -2,10 +2,13 @@
 
 from functools import partial
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxlab import analytic, continual
-from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, positive_definite, prng
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, positive_definite, prng, uniform
 
 B = 6  # random features
 T, I = 2, 3  # tasks, test sets
@@ -40,6 +43,33 @@ def mahalanobis_state(rng):
 
 
 random_ridge = partial(learner, continual.analytic_class_incremental, C, D, width=B, ridge=1.0, skip={})
+
+
+def square_loss(params, batch):
+    return jnp.mean((batch @ params) ** 2)
+
+
+def monitors(rng):
+    """Three experts' monitors after some losses."""
+    state = jax.vmap(lambda _: continual.loss_monitor_init())(jnp.arange(3))
+    for _ in range(2):
+        state = jax.vmap(continual.loss_monitor_update)(state, uniform(3)(rng))
+    return state
+
+
+def experts(rng):
+    params = normal(3, D, 2)(rng)
+    return continual.ExpertPool(
+        params,
+        optax.sgd(0.1).init(params),
+        monitors(rng),
+        params > -1,
+        np.array([True, True, False]),
+        np.int32(1),
+        np.bool_(False),
+        np.bool_(False),
+    )
+
 
 ROWS = {
     "class_stats_learner": learner(
@@ -76,6 +106,13 @@ ROWS = {
         diff=("state", "mean", "covariance"),
         bf16=("mean", "covariance"),
     ),
+    "task_classes": Row(
+        continual.task_classes,
+        inputs(labels=integers(N, high=C), where=mask(N)),
+        static={"num_classes": C},
+        batch=("labels", "where"),
+        couples=True,
+    ),
     "run_stream": Row(
         continual.run_stream,
         inputs(
@@ -95,5 +132,73 @@ ROWS = {
             )
         },
         skip={"mask": "`where` is over the rows of every task, and tasks have an order; proofs in tests/continual"},
+    ),
+    "prototype_hardness": Row(
+        continual.prototype_hardness,
+        inputs(prototypes=normal(N, D), where=mask(N)),
+        batch=("prototypes", "where"),
+        couples=True,
+        diff=("prototypes",),
+        bf16=("prototypes",),
+    ),
+    "sample_prototypes": Row(
+        continual.sample_prototypes,
+        inputs(key=prng(), prototypes=normal(N, D), radius=uniform(low=0.1), where=mask(N)),
+        static={"num": 5},
+        batch=("prototypes", "where"),
+        couples=True,
+        diff=("prototypes",),
+        skip={"permute": "which classes are drawn depends on their order"},
+    ),
+    "key_value_bottleneck": learner(
+        continual.key_value_bottleneck,
+        C,
+        np.ones((2, D, 2), np.float32),
+        np.linspace(-1, 1, 20, dtype=np.float32).reshape(2, 5, 2),
+        batch_size=16,
+    ),
+    "fit_keys": Row(
+        continual.fit_keys,
+        inputs(key=prng(), features=normal(N, D), projection=normal(2, D, 2), where=mask(N)),
+        static={"num_keys": 2, "num_iters": 2},
+        batch=("features", "where"),
+        couples=True,
+        bf16=("features",),
+        skip={"permute": "the rows that keys start from go by position"},
+    ),
+    "block_diagonal_logits": Row(
+        continual.block_diagonal_logits,
+        inputs(task_logits=normal(T, N, C), task_of_class=lambda rng: np.array([0, 1, 1, 0])),
+        diff=("task_logits",),
+        bf16=("task_logits",),
+    ),
+    "loss_monitor_init": Row(continual.loss_monitor_init, inputs()),
+    "loss_monitor_update": Row(
+        continual.loss_monitor_update,
+        inputs(state=lambda rng: jax.tree.map(lambda leaf: leaf[0], monitors(rng)), loss=uniform()),
+        bf16=("loss",),
+    ),
+    "select_expert": Row(
+        continual.select_expert,
+        inputs(losses=uniform(N), means=uniform(N), stds=uniform(N), active=mask(N)),
+        bf16=("losses",),
+    ),
+    "experts_init": Row(
+        continual.experts_init,
+        inputs(key=prng()),
+        static={"init": partial(jax.random.normal, shape=(D, 2)), "optimizer": optax.sgd(0.1), "capacity": 3},
+    ),
+    "experts_update": Row(
+        continual.experts_update,
+        inputs(pool=experts, batch=normal(N, D)),
+        static={"loss_fn": square_loss, "optimizer": optax.sgd(0.1), "warmup": 1},
+        batch=("batch",),
+        couples=True,
+    ),
+    "experts_prune": Row(continual.experts_prune, inputs(pool=experts, sparsity=uniform())),
+    "transfer_stream": Row(
+        continual.transfer_stream,
+        inputs(key=prng(), start=normal(D), tasks=normal(T, D)),
+        static={"train": lambda state, task, key: (state + task + jax.random.normal(key), jnp.sum(task))},
     ),
 }

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import diffusion, distill
-from tests.laws.row import D, N, Row, inputs, mask, normal, prng, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, mask, normal, prng, uniform
 
 VP = diffusion.vp()
 
@@ -58,5 +58,30 @@ ROWS: dict = {
         batch=("x", "x_next", "t", "t_next", "where"),
         diff=("x",),
         bf16=("x", "x_next"),
+    ),
+    "kd": Row(
+        distill.kd,
+        inputs(
+            student_logits=normal(N, C), teacher_logits=normal(N, C), temperature=uniform(low=0.5), where=mask(N, C)
+        ),
+        batch=("student_logits", "teacher_logits", "where"),
+        diff=("student_logits",),
+        bf16=("student_logits", "teacher_logits"),
+    ),
+    "feature_mse": Row(
+        distill.feature_mse,
+        inputs(student=normal(N, M, D), teacher=normal(N, M, D), weights=uniform(N, 1, D)),
+        static={"normalize": True},
+        batch=("student", "teacher", "weights"),
+        diff=("student", "weights"),
+        bf16=("student", "teacher"),
+    ),
+    "class_relation_kd": Row(
+        distill.class_relation_kd,
+        inputs(logits=normal(N, C), old_logits=normal(N, C - 2), temperature=uniform(low=0.5), where=mask(N)),
+        batch=("logits", "old_logits", "where"),
+        couples=True,
+        diff=("logits",),
+        bf16=("logits", "old_logits"),
     ),
 }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxlab import losses
-from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, prng, probabilities, uniform
 
 SEQUENCES = {
     "make": inputs(logits=normal(N, M, C), labels=integers(N, M, high=C), where=mask(N, M)),
@@ -14,7 +14,81 @@ SEQUENCES = {
 
 EWC = ("params", "anchor", "fisher")
 
+
+def doc_tables(rng):
+    """A spec: tables of D states, C actions, 2 returns and 2 C latents."""
+    happened = (D, C, 2, 2 * C)
+    shapes = (happened, (D, 2 * C, 2), (D, 2 * C, C), happened)
+    return losses.DocParams(*(normal(*shape, scale=0.5)(rng) for shape in shapes))
+
+
 ROWS = {
+    "pseudo_residuals": Row(
+        losses.pseudo_residuals,
+        inputs(predictions=normal(N, C), targets=integers(N, high=C), where=mask(N)),
+        static={"loss": "multiclass"},
+        batch=("predictions", "targets", "where"),
+        diff=("predictions",),
+        bf16=("predictions",),
+    ),
+    "pseudo_residuals/binary": Row(
+        losses.pseudo_residuals,
+        inputs(predictions=normal(N), targets=integers(N, high=2), where=mask(N)),
+        static={"loss": "binary"},
+        batch=("predictions", "targets", "where"),
+        diff=("predictions",),
+        bf16=("predictions",),
+    ),
+    "pseudo_residuals/squared": Row(
+        losses.pseudo_residuals,
+        inputs(predictions=normal(N), targets=normal(N), where=mask(N)),
+        static={"loss": "squared"},
+        batch=("predictions", "targets", "where"),
+        diff=("predictions", "targets"),
+        bf16=("predictions", "targets"),
+    ),
+    "template_margin": Row(
+        losses.template_margin,
+        inputs(
+            scores=normal(N, M),
+            template_labels=lambda rng: rng.permutation([0, 1, 2, 2, 1]),
+            labels=integers(N, high=3),
+            margin=uniform(low=1.0, high=2.0),
+            where=mask(N),
+        ),
+        batch=("scores", "labels", "where"),
+        diff=("scores", "margin"),
+        bf16=("scores",),
+    ),
+    "template_margin/distances": Row(
+        losses.template_margin,
+        inputs(
+            scores=uniform(N, M),
+            template_labels=lambda rng: rng.permutation([0, 1, 2, 2, 1]),
+            labels=integers(N, high=3),
+            where=mask(N),
+        ),
+        static={"similarity": False},
+        batch=("scores", "labels", "where"),
+        diff=("scores",),
+        bf16=("scores",),
+    ),
+    "energy_margin": Row(
+        losses.energy_margin,
+        inputs(
+            id_logits=normal(N, C),
+            ood_logits=normal(N, C),
+            id_threshold=uniform(low=-3.0),
+            ood_threshold=uniform(low=-1.0),
+            class_where=mask(C),
+            where=mask(N),
+            ood_where=mask(N),
+        ),
+        batch=("id_logits", "ood_logits", "where", "ood_where"),
+        diff=("id_logits", "ood_logits", "id_threshold", "ood_threshold"),
+        bf16=("id_logits", "ood_logits"),
+        skip=dict.fromkeys(("mask", "empty"), "outliers have a mask of their own; proofs in tests/losses"),
+    ),
     "denoising_triplet": Row(
         losses.denoising_triplet,
         inputs(err_pos=uniform(N), err_neg=uniform(N), margin=uniform(), where=mask(N)),
@@ -151,5 +225,122 @@ ROWS = {
         batch=("fake_logits", "where"),
         diff=("fake_logits",),
         bf16=("fake_logits",),
+    ),
+    **{
+        f"higher_order_compatibility/{kind}": Row(
+            losses.higher_order_compatibility,
+            inputs(
+                features=normal(N, D),
+                old_features=normal(N, D),
+                labels=integers(N, high=2),
+                scale=uniform(low=0.5),
+                where=mask(N),
+            ),
+            static={"mask": kind},
+            batch=("features", "old_features", "labels", "where"),
+            couples=True,
+            diff=("features", "scale"),
+            bf16=("features", "old_features"),
+        )
+        for kind in ("zero", "drop")
+    },
+    "kl_divergence": Row(
+        losses.kl_divergence,
+        inputs(logits=normal(N, C), target_logits=normal(N, C), temperature=uniform(low=0.5), where=mask(N, C)),
+        batch=("logits", "target_logits", "where"),
+        diff=("logits", "target_logits"),
+        bf16=("logits", "target_logits"),
+    ),
+    "mean_entropy": Row(
+        losses.mean_entropy,
+        inputs(logits=normal(N, C), temperature=uniform(low=0.5), where=mask(N)),
+        batch=("logits", "where"),
+        couples=True,
+        diff=("logits",),
+        bf16=("logits",),
+    ),
+    "mean_entropy/groups": Row(
+        losses.mean_entropy,
+        inputs(logits=normal(N, C), group_ids=lambda rng: np.array([0, 1, 0, 1], np.int32), where=mask(N)),
+        static={"num_groups": 2},
+        batch=("logits", "where"),
+        couples=True,
+        diff=("logits",),
+        bf16=("logits",),
+    ),
+    "info_nce": Row(
+        losses.info_nce,
+        inputs(
+            queries=normal(N, D), keys=normal(N, D), negatives=normal(M, D), temperature=uniform(low=0.5), where=mask(N)
+        ),
+        batch=("queries", "keys", "where"),
+        couples=True,
+        diff=("queries", "keys", "negatives"),
+        bf16=("queries", "keys", "negatives"),
+    ),
+    "supervised_contrastive": Row(
+        losses.supervised_contrastive,
+        inputs(queries=normal(N, D), keys=normal(M, D), positives=mask(N, M), temperature=uniform(low=0.5)),
+        batch=("queries", "positives"),
+        diff=("queries", "keys"),
+        bf16=("queries", "keys"),
+    ),
+    "doc_tabular_init": Row(
+        losses.doc_tabular_init, inputs(key=prng()), static={"num_states": M, "num_actions": C, "num_returns": 2}
+    ),
+    "conditional_mi_contrastive": Row(
+        losses.conditional_mi_contrastive,
+        inputs(pos_energy=normal(N), all_energies=normal(N, D), log_prior=lambda rng: np.log(probabilities(D)(rng))),
+        batch=("pos_energy", "all_energies"),
+        diff=("pos_energy", "all_energies"),
+        bf16=("pos_energy", "all_energies"),
+    ),
+    "doc_tabular": Row(
+        losses.doc_tabular,
+        inputs(
+            params=doc_tables,
+            states=integers(N, high=D),
+            actions=integers(N, high=C),
+            returns=integers(N, high=2),
+            key=prng(),
+            reward_prior=probabilities(2),
+            where=mask(N),
+        ),
+        batch=("states", "actions", "returns", "where"),
+        diff=("params",),
+        bf16=("params",),
+        skip={"permute": "the latents are drawn by place"},
+    ),
+    "weighted_binary_cross_entropy": Row(
+        losses.weighted_binary_cross_entropy,
+        inputs(logits=normal(N, C), targets=uniform(N, C), pos_weight=uniform(C, low=0.5, high=2.0), where=mask(N, C)),
+        batch=("logits", "targets", "where"),
+        diff=("logits", "pos_weight"),
+        bf16=("logits", "targets"),
+    ),
+}
+
+ROWS |= {
+    "arpl_logits": Row(
+        losses.arpl_logits,
+        inputs(features=normal(N, D), points=normal(C, D)),
+        batch=("features",),
+        diff=("features", "points"),
+        bf16=("features", "points"),
+    ),
+    "arpl": Row(
+        losses.arpl,
+        inputs(
+            features=normal(N, D),
+            points=normal(C, D),
+            radius=uniform(),
+            labels=integers(N, high=C),
+            weight=uniform(low=0.1),
+            temperature=uniform(low=0.5),
+            where=mask(N),
+        ),
+        batch=("features", "labels", "where"),
+        diff=("features", "points", "radius"),
+        bf16=("features", "points"),
     ),
 }

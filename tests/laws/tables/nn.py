@@ -1,7 +1,7 @@
 """Rows of jaxlab.nn."""
 
 from jaxlab import nn
-from tests.laws.row import D, M, N, Row, inputs, integers, normal, prng, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, prng, uniform
 
 H = 4
 
@@ -22,7 +22,87 @@ def adapter(**layers):
     }
 
 
+def small_network(*stages):
+    """A spec of networks with one hidden layer."""
+    shapes = ((D, H), (H,), (H, C), (C,))
+    return lambda rng: nn.SmallMLP(*(normal(*stages, *shape)(rng) for shape in shapes))
+
+
+def boosted(rng):
+    """Three stages."""
+    return nn.Boosted(small_network(3)(rng), normal(3)(rng), normal(C)(rng))
+
+
+OVER_TOKENS = {"mask": "`where` is over the tokens; proofs in tests/nn"}
+PROMPT_LEFT = {"empty": "where no token counts the prompt is still attended to"}
+
+
+def codebook(rng):
+    return nn.Codebook(normal(M, D)(rng), uniform(M, low=0.5, high=2.0)(rng), normal(M, D)(rng))
+
+
+def block(rng):
+    """Parameters of a transformer block of width 4."""
+    widths = {"qkv": (H, 3 * H), "proj": (H, H), "mlp_in": (H, 2 * H), "mlp_out": (2 * H, H)}
+    norm = {name: {"scale": uniform(H, low=0.5)(rng), "bias": normal(H)(rng)} for name in ("norm1", "norm2")}
+    return norm | {name: dense(*shape)(rng) for name, shape in widths.items()}
+
+
+KEYS = {"keys": normal(2, M, D), "key_where": lambda rng: rng.random((2, M)) < 0.7}
+
 ROWS: dict = {
+    "rbf_detections": Row(
+        nn.rbf_detections,
+        inputs(x=normal(N, D), prototypes=normal(M, D), bandwidth=uniform(M, low=0.5, high=2.0)),
+        batch=("x",),
+        diff=("x", "prototypes", "bandwidth"),
+        bf16=("x", "prototypes"),
+        skip={"zeros": "a bandwidth of 0 is documented as invalid"},
+    ),
+    "rbf_detections/gaussian": Row(
+        nn.rbf_detections,
+        inputs(x=normal(N, D), prototypes=normal(M, D)),
+        static={"bandwidth": 1.5, "power": 2},
+        batch=("x",),
+        diff=("x", "prototypes"),
+        bf16=("x", "prototypes"),
+    ),
+    "median_bandwidth": Row(
+        nn.median_bandwidth,
+        inputs(x=normal(N, D), prototypes=normal(M, D), where=mask(N)),
+        batch=("x", "where"),
+        couples=True,
+        diff=("x", "prototypes"),
+        bf16=("x", "prototypes"),
+    ),
+    "component_reasoning": Row(
+        nn.component_reasoning, inputs(logits=normal(2 * M, C)), diff=("logits",), bf16=("logits",)
+    ),
+    "component_reasoning/radial_basis_functions": Row(
+        nn.component_reasoning,
+        inputs(logits=normal(M, C)),
+        static={"negative": False},
+        diff=("logits",),
+        bf16=("logits",),
+    ),
+    "cbc_probabilities": Row(
+        nn.cbc_probabilities,
+        inputs(detections=uniform(N, M), positive=uniform(M, C), negative=uniform(M, C), threshold=uniform(high=0.2)),
+        batch=("detections",),
+        diff=("detections", "positive", "negative"),
+        bf16=("detections",),
+    ),
+    "small_mlp": Row(
+        nn.small_mlp,
+        inputs(params=small_network(), x=normal(N, D)),
+        batch=("x",),
+        diff=("params", "x"),
+        bf16=("x",),
+    ),
+    "boosted_prefix": Row(nn.boosted_prefix, inputs(model=boosted), static={"num_units": 2 * H}, diff=("model",)),
+    "assemble_boosted": Row(nn.assemble_boosted, inputs(model=boosted, scale=uniform()), diff=("model", "scale")),
+    "cayley": Row(nn.cayley, inputs(a=normal(D, D)), diff=("a",), bf16=("a",)),
+    "householder_product": Row(nn.householder_product, inputs(v=normal(M, D)), diff=("v",), bf16=("v",)),
     "sinusoidal_embedding": Row(
         nn.sinusoidal_embedding,
         inputs(t=normal(N)),
@@ -131,11 +211,115 @@ ROWS: dict = {
         batch=("n_test", "n_train"),
         bf16=("n_test", "n_train"),
     ),
+    "prefix_attention": Row(
+        nn.prefix_attention,
+        inputs(
+            q=normal(N, M, 2, D),
+            k=normal(N, H, 2, D),
+            v=normal(N, H, 2, D),
+            prefix_k=normal(2, 2, D),
+            prefix_v=normal(2, 2, D),
+        ),
+        batch=("q", "k", "v"),
+        diff=("q", "k", "v", "prefix_k", "prefix_v"),
+        bf16=("q", "k", "v"),
+        skip=OVER_TOKENS,
+    ),
+    "prefix_attention/masked": Row(
+        nn.prefix_attention,
+        inputs(
+            q=normal(N, M, 2, D),
+            k=normal(N, H, 2, D),
+            v=normal(N, H, 2, D),
+            prefix_k=normal(N, 2, 2, D),
+            prefix_v=normal(N, 2, 2, D),
+            where=mask(N, H),
+        ),
+        batch=("q", "k", "v", "prefix_k", "prefix_v", "where"),
+        diff=("q", "k", "v", "prefix_k", "prefix_v"),
+        skip=OVER_TOKENS | PROMPT_LEFT,
+    ),
+    "soft_prompt": Row(
+        nn.soft_prompt,
+        inputs(embeddings=normal(N, M, D), prompt=normal(3, D)),
+        batch=("embeddings",),
+        diff=("embeddings", "prompt"),
+        bf16=("embeddings",),
+    ),
     "affine_adaptor": Row(
         nn.affine_adaptor,
         inputs(params=lambda rng: {"scale": normal(D)(rng), "bias": normal(D)(rng)}, w=normal(N, D)),
         batch=("w",),
         diff=("params", "w"),
         bf16=("w",),
+    ),
+    "vector_quantize": Row(
+        nn.vector_quantize,
+        inputs(x=normal(N, D), codebook=normal(M, D)),
+        batch=("x",),
+        diff=("codebook",),
+        bf16=("x",),
+    ),
+    "codebook_init": Row(nn.codebook_init, inputs(key=prng(), samples=normal(N, D)), static={"num_codes": M, "dim": D}),
+    "codebook_update": Row(
+        nn.codebook_update,
+        inputs(state=codebook, x=normal(N, D), where=mask(N)),
+        batch=("x", "where"),
+        couples=True,
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "codebook_replace_dead": Row(
+        nn.codebook_replace_dead,
+        inputs(key=prng(), state=codebook, x=normal(N, D), where=mask(N)),
+        static={"threshold": 1.5},
+        batch=("x", "where"),
+        couples=True,
+        bf16=("x",),
+        skip={"permute": "the draw goes by position"},
+    ),
+    "random_projection_heads": Row(
+        nn.random_projection_heads, inputs(key=prng()), static={"dim": D, "heads": 2, "key_dim": 2}
+    ),
+    "nearest_keys": Row(nn.nearest_keys, inputs(queries=normal(2, N, D), **KEYS), static={"k": 2}, bf16=("queries",)),
+    "kv_lookup": Row(
+        nn.kv_lookup, inputs(index=integers(2, N, 2, high=M + 1), values=normal(2, M, H)), diff=("values",)
+    ),
+    "kv_bottleneck_logits": Row(
+        nn.kv_bottleneck_logits,
+        inputs(features=normal(N, D), projection=normal(2, D, D), values=normal(2, M, H), **KEYS),
+        batch=("features",),
+        diff=("values",),
+        bf16=("features", "values"),
+    ),
+    "summarize_tokens": Row(
+        nn.summarize_tokens,
+        inputs(selectors=normal(2, D), tokens=normal(N, D), where=mask(N)),
+        batch=("tokens", "where"),
+        couples=True,
+        diff=("selectors",),
+        bf16=("selectors", "tokens"),
+    ),
+    "transformer_block_init": Row(nn.transformer_block_init, inputs(key=prng()), static={"dim": H, "hidden": M}),
+    "transformer_block": Row(
+        nn.transformer_block,
+        inputs(params=block, tokens=normal(N, M, H)),
+        static={"heads": 2},
+        batch=("tokens",),
+        diff=("params", "tokens"),
+        bf16=("tokens",),
+    ),
+    "pathway_block": Row(
+        nn.pathway_block,
+        inputs(
+            params=block,
+            tokens=normal(N, M, H),
+            stream=normal(N, 3, H),
+            prompts=lambda rng: (normal(2, 2, 2)(rng), normal(2, 2, 2)(rng)),
+        ),
+        static={"heads": 2},
+        batch=("tokens", "stream"),
+        diff=("params", "stream", "prompts"),
+        bf16=("tokens", "stream"),
     ),
 }

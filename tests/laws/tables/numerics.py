@@ -49,4 +49,30 @@ ROWS = {
         diff=("soft",),
         bf16=("hard", "soft"),
     ),
+    "sinkhorn": Row(
+        numerics.sinkhorn,
+        inputs(scores=normal(N, C), epsilon=uniform(low=0.5), where=mask(N)),
+        static={"num_iters": 3},
+        batch=("scores", "where"),
+        couples=True,
+        diff=("scores",),
+        bf16=("scores",),
+    ),
+    "sinkhorn/marginals": Row(
+        numerics.sinkhorn,
+        inputs(
+            scores=normal(N, C), row_marginal=uniform(N, low=0.1), column_marginal=uniform(C, low=0.1), where=mask(N)
+        ),
+        static={"epsilon": 0.5},
+        batch=("scores", "row_marginal", "where"),
+        couples=True,
+        diff=("scores",),
+    ),
+    "entropy": Row(
+        numerics.entropy,
+        inputs(logits=normal(N, C), where=mask(N, C)),
+        batch=("logits", "where"),
+        diff=("logits",),
+        bf16=("logits",),
+    ),
 }

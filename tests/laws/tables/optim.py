@@ -1,10 +1,11 @@
 """Rows of jaxlab.optim."""
 
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxlab import optim
-from tests.laws.row import D, N, Row, inputs, mask, normal, prng
+from tests.laws.row import C, D, N, Row, inputs, integers, mask, normal, prng, uniform
 
 
 def bowl(params):
@@ -17,7 +18,71 @@ def loss_per_example(x):
 
 ATTACK = {"loss_fn": loss_per_example, "eps": 0.3, "step": 0.1, "num_iters": 3, "bounds": (-1.0, 1.0)}
 
+
+def mix(matrix, v):
+    """A product near the identity, far from symmetric."""
+    return 3.0 * v + jnp.roll(v, 1) + jnp.tanh(matrix) * v
+
+
+SYSTEM = {"restart": 4, "max_restarts": 2, "tol": 1e-3}
+KEPT = inputs(
+    b=normal(N),
+    recycle=lambda rng: optim.Recycle(*(normal(2, N)(rng) for _ in range(2))),
+    x0=normal(N),
+)
+
 ROWS = {
+    "boosting_init": Row(
+        optim.boosting_init,
+        inputs(targets=lambda rng: rng.permutation([0, 0, 0, 1, 1, 1, 1]), where=lambda rng: np.arange(N) > 1),
+        static={"loss": "binary"},
+        batch=("targets", "where"),
+        couples=True,
+    ),
+    "boosting_init/squared": Row(
+        optim.boosting_init,
+        inputs(targets=normal(N), where=mask(N)),
+        static={"loss": "squared"},
+        batch=("targets", "where"),
+        couples=True,
+        diff=("targets",),
+        bf16=("targets",),
+    ),
+    "boosting_newton_step": Row(
+        optim.boosting_newton_step,
+        inputs(direction=normal(N, C), residuals=uniform(N, C, low=-0.9, high=0.9), where=mask(N)),
+        static={"loss": "multiclass"},
+        batch=("direction", "residuals", "where"),
+        couples=True,
+        diff=("direction", "residuals"),
+        bf16=("direction", "residuals"),
+    ),
+    "boosting_newton_step/binary": Row(
+        optim.boosting_newton_step,
+        inputs(direction=normal(N), residuals=uniform(N, low=-1.9, high=1.9), where=mask(N)),
+        static={"loss": "binary"},
+        batch=("direction", "residuals", "where"),
+        couples=True,
+        diff=("direction", "residuals"),
+        bf16=("direction", "residuals"),
+    ),
+    "fit_small_mlp": Row(
+        optim.fit_small_mlp,
+        inputs(key=prng(), x=normal(N, D), targets=normal(N, 2), ridge=uniform(), where=mask(N)),
+        static={"num_steps": 2},
+        batch=("x", "targets", "where"),
+        couples=True,
+        bf16=("x", "targets"),
+    ),
+    "gradient_boosted_network": Row(
+        optim.gradient_boosted_network,
+        inputs(key=prng(), x=normal(N, D), targets=integers(N, high=C), where=mask(N)),
+        static={"loss": "multiclass", "num_classes": C, "num_stages": 2, "num_steps": 2},
+        batch=("x", "targets", "where"),
+        couples=True,
+        bf16=("x",),
+        skip={"permute": "the rows of a stage are drawn by position"},
+    ),
     "minimize": Row(
         optim.minimize,
         inputs(params=lambda rng: {"w": normal(D)(rng), "b": normal(2)(rng)}),
@@ -56,5 +121,24 @@ ROWS = {
         batch=("batch", "where"),
         couples=True,
         diff=("params",),
+    ),
+    "gmres": Row(
+        optim.gmres,
+        inputs(b=normal(N), x0=normal(N)),
+        static=SYSTEM | {"matvec": lambda v: mix(1.0, v), "precond": lambda v: v / 3.0},
+        bf16=("b",),
+        tol=1e-4,
+    ),
+    "gcrodr": Row(
+        optim.gcrodr,
+        KEPT,
+        static=SYSTEM | {"matvec": lambda v: mix(1.0, v), "num_recycle": 2},
+        tol=1e-3,
+    ),
+    "gcrodr_sequence": Row(
+        optim.gcrodr_sequence,
+        inputs(params=normal(3, N), bs=normal(3, N), order=lambda rng: rng.permutation(3)),
+        static=SYSTEM | {"matvec": mix, "num_recycle": 2, "ritz": "singular"},
+        tol=1e-3,
     ),
 }

@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxlab import vision
-from tests.laws.row import M, N, Row, inputs, normal
+from tests.laws.row import D, M, N, Row, inputs, mask, normal
 
 
 def boxes(*shape):
@@ -53,4 +53,11 @@ ROWS = {
         bf16=("bands",),
     ),
     "high_frequency": Row(vision.high_frequency, inputs(x=normal(N, 4, 6, 2)), batch=("x",), diff=("x",), bf16=("x",)),
+    "masked_average_pool": Row(
+        vision.masked_average_pool,
+        inputs(features=normal(N, M, 2, D), mask=mask(N, M, 2)),
+        batch=("features", "mask"),
+        diff=("features",),
+        bf16=("features",),
+    ),
 }
