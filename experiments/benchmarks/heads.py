@@ -1,18 +1,20 @@
-"""How fast are classifiers read off class statistics, against scikit-learn's fit on the same float32 rows?
+"""How fast are closed-form classifiers and clusters, against scikit-learn's fit on the same float32 rows?
 
-One Gaussian per class; the rows matter only for their number. Both sides get all rows at once and return the weight:
-linear discriminant analysis with the plain tied covariance, and ridge regression on one-hot targets.
+One Gaussian per class; the rows matter only for their number. Both sides get all rows at once: linear discriminant
+analysis with the plain tied covariance and ridge regression on one-hot targets return the weight, k-means its
+centroids, from a seeding of its own (so that the clusters differ) until no row changes its cluster.
 """
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from experiments.benchmarks.harness import Entry, Race, Report, Result, race, relative_errors
+from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, compare, race, relative_errors
 from jaxlab import analytic
 
 __all__ = ["QUICK", "Config", "run"]
@@ -25,7 +27,10 @@ class Config:
     rows: int = 20_000
     widths: tuple[int, ...] = (256, 1024)
     """Numbers of features."""
-    num_classes: int = 10
+    cluster_width: int = 64
+    """Number of features of the rows that are clustered."""
+    num_classes: int = 100
+    """Classes, and clusters."""
     ridge: float = 1.0
     repeats: int = 5
     """Runs of every entry."""
@@ -37,7 +42,7 @@ class Config:
             raise ValueError(f"--num-classes and --repeats must be positive, got {self.num_classes}, {self.repeats}.")
 
 
-QUICK = {"rows": 500, "widths": (16, 32), "repeats": 2}
+QUICK = {"rows": 500, "widths": (16, 32), "cluster_width": 8, "num_classes": 10, "repeats": 2}
 
 
 class Rows(NamedTuple):
@@ -49,7 +54,7 @@ class Rows(NamedTuple):
 
 
 def run(config: Config, say: Callable[[str], None]) -> Report:
-    """Races both classifiers at every width."""
+    """Races both classifiers at every width, and k-means at its own."""
     results = []
     for width in sorted(set(config.widths)):
         rows = _rows(config, width)
@@ -57,7 +62,57 @@ def run(config: Config, say: Callable[[str], None]) -> Report:
             timings = race(contest, repeats=config.repeats, say=say)
             judged = [timing._replace(facts=relative_errors(timing.output, exact)) for timing in timings]
             results.append(Result(width, contest.work, judged))
-    return Report("width", results, notes=("error: of the weight, relative, against the formula in float64",))
+    contest = _kmeans(config)
+    timings = race(contest, repeats=config.repeats, say=say)
+    clustered = [timing._replace(facts={"inertia": float(timing.output)}) for timing in timings]
+    results.append(Result(config.cluster_width, contest.work, clustered))
+    notes = (
+        "error: of the weight, relative, against the formula in float64",
+        "inertia: sum of squared distances to the centroids; every run is seeded anew",
+    )
+    return Report("width", results, _targets(config, results), notes)
+
+
+def _targets(config: Config, results: list[Result]) -> list[Target]:
+    """At the sizes of the first configuration; every other run leaves them open."""
+    sizes = dataclasses.replace(Config(), repeats=config.repeats)
+    races = {(result.size, result.work.partition(",")[0]): result for result in results}
+    raced = (
+        (256, "linear discriminant analysis"),
+        (1024, "ridge regression"),
+        (64, "k-means"),
+    )
+
+    def faster(size: int, what: str) -> float | None:
+        if config != sizes:
+            return None
+        peer, own = races[size, what].timings
+        return compare(peer, own).median
+
+    return [
+        Target(f"times faster than scikit-learn, {what}, width {size}", faster(size, what), ">=", 1.0)
+        for size, what in raced
+    ]
+
+
+def _kmeans(config: Config) -> Race:
+    from sklearn.cluster import KMeans
+
+    rows, seeds = _rows(config, config.cluster_width), itertools.count()
+    held = jax.device_put(rows.x)
+    compiled = jax.jit(lambda key, x: analytic.kmeans(key, x, k=config.num_classes).inertia)
+
+    def ours() -> jax.Array:
+        return compiled(jax.random.key(next(seeds)), held)
+
+    def theirs() -> float:
+        return KMeans(config.num_classes, n_init=1, tol=0, max_iter=100, random_state=next(seeds)).fit(rows.x).inertia_
+
+    entries = [
+        Entry("scikit-learn KMeans(n_init=1)", lambda: theirs),
+        Entry("jaxlab kmeans", lambda: ours),
+    ]
+    return Race(config.cluster_width, _work("k-means", rows), entries)
 
 
 def _rows(config: Config, width: int) -> Rows:
@@ -111,8 +166,9 @@ def _ridge(rows: Rows, width: int, ridge: float) -> tuple[Race, np.ndarray]:
 
 
 def _compiled(function: Callable[..., jax.Array], *arguments: np.ndarray) -> Callable[[], jax.Array]:
-    compiled = jax.jit(function).lower(*arguments).compile()
-    return lambda: compiled(*arguments)
+    held = jax.device_put(arguments)  # where the arrays of a JAX program are
+    compiled = jax.jit(function).lower(*held).compile()
+    return lambda: compiled(*held)
 
 
 def _work(what: str, rows: Rows) -> str:

@@ -190,7 +190,7 @@ def test_the_table_says_it_all(capsys):
 def test_the_list_and_what_is_unknown(capsys):
     assert command.main([]) == 0
     printed = capsys.readouterr().out
-    assert set(command.names()) == {"analytic", "guidance", "heads"}
+    assert set(command.names()) == {"analytic", "guidance", "heads", "krylov"}
     for question in command.names().values():
         assert question.endswith("?")
         assert question in printed
@@ -276,11 +276,14 @@ def test_heads_in_small(capsys):
     """Both sides fit the same model: their weights agree with the formula, so they race over the same work."""
     pytest.importorskip("sklearn")
     assert command.main(["heads", "--quick", "--json", "--widths", "8"]) == 0
-    races = json.loads(capsys.readouterr().out)["races"]
+    report = json.loads(capsys.readouterr().out)
+    *races, clusters = report["races"]
     assert [race["work"].partition(",")[0] for race in races] == ["linear discriminant analysis", "ridge regression"]
     for race in races:
         assert len(race["rows"]) == 2
         assert all(row["error"] < 1e-4 for row in race["rows"])
+    peer, own = (row["inertia"] for row in clusters["rows"])
+    assert own == pytest.approx(peer, rel=0.2)  # each from a seeding of its own
 
 
 def test_guidance_in_small(capsys):
@@ -305,3 +308,17 @@ def test_guidance_does_the_work_of_its_peer(capsys):
 def test_contests_are_named(capsys):
     assert command.main(["guidance", "--contests", "nothing"]) == 2
     assert "--contests must be among apg, particles, skipping, got nothing" in capsys.readouterr().err
+
+
+def test_krylov_in_small(capsys):
+    """All three solve the same systems to the same residual, and GMRES is the same GMRES."""
+    assert command.main(["krylov", "--quick", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [race["size"] for race in found["races"]] == [6, 8]
+    for race in found["races"]:
+        scipy_row, ours, recycled = race["rows"]
+        assert max(row["residual"] for row in race["rows"]) < 1.01e-8
+        assert ours["residual"] == pytest.approx(scipy_row["residual"], rel=1e-4)  # so they took the same steps
+        assert ours["products"] <= scipy_row["products"] < 1.2 * ours["products"]
+        assert recycled["products"] < ours["products"]
+    assert {target["verdict"] for target in found["targets"]} == {"not judged"}
