@@ -49,13 +49,14 @@ def test_clients_share_classes_but_no_rows(stream):
 
 
 def test_quick_run(tmp_path):
-    methods = "finetune,nmc,federated_prototypes,fetril,lda,g_acil,joint"
+    methods = "finetune,nmc,federated_prototypes,fetril,lda,g_acil,key_value_bottleneck,joint"
     argv = ["--dataset", "digits", "--quick", "--seeds", "2", "--methods", methods, "--out", str(tmp_path / "out")]
     assert answer(class_incremental, argv) == 0
     result = json.loads((tmp_path / "out" / "results.json").read_text())
     final = {name: np.mean(values) for name, values in result["rows"]["final_accuracy"].items()}
     assert set(final) == set(methods.split(","))
     assert final["g_acil"] > final["nmc"] > final["finetune"]
+    assert final["key_value_bottleneck"] > final["finetune"] + 0.2
     assert max(result["rows"]["distance_from_joint"]["g_acil"]) < 1e-6
     assert max(result["rows"]["distance_from_joint"]["federated_prototypes"]) < 1e-6
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged", "not run"}
