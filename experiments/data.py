@@ -73,7 +73,19 @@ def _mnist5k() -> tuple[np.ndarray, np.ndarray]:
     return x.reshape(-1, 28, 28).astype(np.float32) / 255, y
 
 
-_LOADERS = {"digits": _digits, "mnist5k": _mnist5k}
+def _wine() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_wine
+
+    return load_wine(return_X_y=True)
+
+
+def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
+    from sklearn.datasets import load_breast_cancer
+
+    return load_breast_cancer(return_X_y=True)
+
+
+_LOADERS = {"digits": _digits, "mnist5k": _mnist5k, "wine": _wine, "breast_cancer": _breast_cancer}
 NAMES = tuple(_LOADERS)
 
 

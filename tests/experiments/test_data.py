@@ -30,6 +30,16 @@ def test_mnist5k():
     np.testing.assert_array_equal(np.bincount(mnist.y), 500)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "counts"), [("wine", (178, 13), [59, 71, 48]), ("breast_cancer", (569, 30), [212, 357])]
+)
+def test_tables_as_they_are_measured(name, shape, counts):
+    table = load(name)
+    assert (table.x.shape, table.x.dtype, table.kind, table.name) == (shape, np.float32, "features", name)
+    np.testing.assert_array_equal(np.bincount(table.y), counts)
+    assert np.ptp(table.x, axis=0).max() > 100  # not standardised: that is for those who know which rows are training
+
+
 def test_file_of_features_renumbers_labels(tmp_path):
     data = load(write(tmp_path / "mine.npz", x=X.astype(np.float64), y=np.array([30, 7, 7, 30, 900, 7], np.uint16)))
     assert (data.kind, data.name, data.num_classes) == ("features", "mine", 3)
