@@ -19,15 +19,16 @@ from matplotlib.figure import Figure
 from experiments import plots
 from experiments.assets.classifiers import train_classifier
 from experiments.networks import mlp
+from experiments.open_set_networks import SCORES, correlations, hidden_layers, train_reciprocal
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
-from jaxlab import analytic, continual, detect, metrics, optim
+from jaxlab import analytic, continual, detect, losses, metrics, optim
 from jaxlab.typing import Array, PyTree
 
 DATASETS = ("digits", "mnist5k")
 SEED_SCOPE = "classes held out, split into training, validation and test rows, network, noise"
 KNOWN, UNKNOWN, NOISE = 0, 1, 2
-SOFTMAX = ("max_softmax", "max_logit", "energy")
+SOFTMAX = ("max_softmax", "max_logit", "entropy", "energy", "arpl", "many_networks")
 PENULTIMATE = 1  # of the network's two hidden layers
 # The published steps of the input pre-processing, as shares of the input's range.
 STEPS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.005, 0.01)
@@ -80,6 +81,7 @@ class Seed(NamedTuple):
     validation: Rows
     tests: Rows
     kind: Array  # [N], what the test rows are: KNOWN, UNKNOWN or NOISE
+    key: Array
 
 
 # From inputs [N, D] to how like a known class they are, [N], and their logits by class, [N, C].
@@ -89,11 +91,8 @@ MakeDetector = Callable[[Config, Seed], tuple[Detector, dict[str, Array]]]
 
 def activations(params: PyTree, x: Array) -> list[Array]:
     """Both hidden layers of the network, then its logits."""
-    layers = [x]
-    for name in sorted(params["hidden"]):
-        dense = params["hidden"][name]
-        layers.append(jax.nn.relu(layers[-1] @ dense["kernel"] + dense["bias"]))
-    return [*layers[1:], layers[-1] @ params["head"]["kernel"] + params["head"]["bias"]]
+    layers = hidden_layers(params, x)
+    return [*layers, layers[-1] @ params["head"]["kernel"] + params["head"]["bias"]]
 
 
 def detector_row(make: MakeDetector, config: Config, seed: Seed) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -112,6 +111,7 @@ def measures(score: Array, predicted: Array, labels: Array, kind: Array, where: 
     return {
         "auroc": metrics.auroc(score, known, where=near),
         "auroc_far": metrics.auroc(score, known, where=far),
+        "oscr": metrics.oscr(score, predicted == labels, known, where=near),
         # Unknown rows that are found where 5 % of the known ones are given up.
         "tnr_at_tpr95": metrics.tpr_at_fpr(-score, ~known, fpr=0.05, where=near),
         "closed_accuracy": metrics.accuracy(predicted, labels, where=where & known),
@@ -126,6 +126,25 @@ def make_softmax(config: Config, seed: Seed, *, score: Callable[..., Array]) -> 
         return score(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
 
     return detector, {}
+
+
+def make_reciprocal(config: Config, seed: Seed) -> tuple[Detector, dict[str, Array]]:
+    """The largest logit of a network that was trained with reciprocal points."""
+    x, y, where = seed.train
+    dims = (x.shape[1], config.hidden, config.hidden, seed.classes.shape[0])
+    params = train_reciprocal(x, y, where, seed.classes, seed.key, dims=dims, num_steps=config.train_steps)
+
+    def detector(x: Array) -> tuple[Array, Array]:
+        logits = losses.arpl_logits(hidden_layers(params, x)[-1], params["points"])
+        return detect.max_logit(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
+
+    return detector, {}
+
+
+def many_networks(config: Config, seed: Seed) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Correlation of accuracy and AUROC over 25 networks."""
+    sizes = {"hidden": config.hidden, "num_steps": config.train_steps}
+    return correlations(seed.train, seed.tests, seed.kind, seed.classes, seed.key, **sizes)
 
 
 def _statistics(config: Config, seed: Seed, layer: int, second: str = "shared") -> tuple[analytic.ClassStats, Array]:
@@ -238,6 +257,7 @@ def _detector(make: Callable[..., Any], **options: Any) -> Callable[..., Any]:
 METHODS = (
     Method("max_softmax", None, _detector(make_softmax, score=detect.max_softmax), note="largest probability"),
     Method("max_logit", 289, _detector(make_softmax, score=detect.max_logit)),
+    Method("entropy", None, _detector(make_softmax, score=detect.entropy_score), note="of the softmax, negated"),
     Method("energy", None, _detector(make_softmax, score=detect.energy), note="logsumexp of the logits"),
     Method("mahalanobis", 271, _detector(make_mahalanobis), note="last hidden layer"),
     Method("mahalanobis_first", 271, _detector(make_mahalanobis, layer=0), note="first hidden layer"),
@@ -246,9 +266,25 @@ METHODS = (
     ),
     Method("mahalanobis_processed", 271, _detector(make_processed), note="one step up the score before it is read"),
     Method("mahalanobis_ensemble", 271, _detector(make_ensemble), note="both layers by logistic regression"),
+    Method("arpl", 289, _detector(make_reciprocal), note="trained with reciprocal points"),
+    Method("many_networks", 289, many_networks, note="25 networks of other widths, steps and label noise"),
 )
 
 CLAIMS = (
+    Claim(
+        289,
+        "Over networks, the largest logit's AUROC goes with the accuracy on known classes (correlation)",
+        lambda rows: rows["r_max_logit"]["many_networks"],
+        ">",
+        0.5,
+    ),
+    Claim(
+        289,
+        "The largest logit sees unknown classes better than the largest probability (AUROC)",
+        lambda rows: rows["auroc"]["max_logit"] - rows["auroc"]["max_softmax"],
+        ">",
+        0.0,
+    ),
     Claim(
         271,
         "The Mahalanobis score sees unknown classes better than the largest probability, by .005 AUROC",
@@ -332,7 +368,7 @@ def prepare(config: Config, run: Run, data: Dataset) -> Seed:
     tests.append(tests[0]._replace(x=jax.vmap(draw)(keys)))
     kind = jnp.repeat(jnp.array([KNOWN, UNKNOWN, NOISE]), jnp.array([part.y.shape[1] for part in tests]))
     rows = (padded("train"), padded("validation"), jax.tree.map(lambda *parts: jnp.concatenate(parts, 1), *tests))
-    return Seed(known, params, *run.shard((*rows, jnp.tile(kind, (run.seeds, 1))), axis=1))
+    return Seed(known, params, *run.shard((*rows, jnp.tile(kind, (run.seeds, 1))), axis=1), keys)
 
 
 def run(config: Config, run: Run) -> None:
@@ -343,6 +379,8 @@ def run(config: Config, run: Run) -> None:
         # Batches of triangular systems that are solved at the same time can wait for each other for ever on a CPU with
         # few cores (jaxlib 0.10): one seed after the other has no batches.
         mode = "vmap" if method.name in SOFTMAX else "map"
+        if method.name == "many_networks":
+            return over_seeds(functools.partial(method.fn, config), seeds, mode=mode)
         chosen, scores, timings = over_seeds(functools.partial(method.fn, config), seeds, mode=mode)
         measured = measures(**scores, labels=seeds.tests.y, kind=seeds.kind, where=seeds.tests.where)
         return Measured({**measured, **chosen}, {}, timings)
@@ -351,13 +389,21 @@ def run(config: Config, run: Run) -> None:
 
 
 def plot(result: Result) -> Figure:
-    """How often known rows score above rows of unknown classes, and above noise."""
-    figure, axes = plots.new_figure(columns=2, title=f"Unknown classes on {result.dataset}")
-    names = [method.name for method in METHODS]
+    """How often known rows score above unknown classes, and above noise; and that of many networks by accuracy."""
+    figure, axes = plots.new_figure(columns=3, title=f"Unknown classes on {result.dataset}")
+    names = [method.name for method in METHODS if method.name != "many_networks"]
     panels = (("auroc", "known against unknown classes"), ("auroc_far", "known classes against noise"))
-    for ax, (metric, what) in zip(axes, panels, strict=True):
+    for ax, (metric, what) in zip(axes, panels, strict=False):
         values = result.rows[metric]
         plots.method_bars(ax, values, names, f"AUROC, {what} (0.5 is chance)")
         ax.set_ylim(bottom=min(0.5, *(min(seeds) - 0.02 for seeds in values.values())))
         ax.axhline(0.5, color="0.3", linewidth=0.8, linestyle="--")
+    for name in SCORES:
+        seen = result.curves.get(f"networks_{name}", {}).get("many_networks")
+        if seen is not None:
+            accuracy = result.curves["networks_accuracy"]["many_networks"]
+            axes[2].scatter(np.ravel(accuracy), np.ravel(seen), s=12, alpha=0.6, label=name)
+            axes[2].legend(frameon=False)
+    axes[2].set_xlabel("accuracy on the known classes")
+    axes[2].set_ylabel("AUROC, known against unknown classes")
     return figure

@@ -14,12 +14,13 @@ from sklearn.linear_model import LogisticRegression
 from experiments import few_shot_classes as question
 from experiments.command_line import answer
 from experiments.data import load
+from experiments.episodes import draw_task
 from experiments.errors import UserError
 from experiments.shots import Episode, Examples, draw_shots, first_shots, pixels_of, texts_of
 from experiments.two_gaussians import SAMPLES, excess_error
 from jaxlab.analytic import Head
 
-SMALL = ["--trials", "2", "--train-steps", "60"]
+SMALL = ["--trials", "2", "--train-steps", "60", "--episodes", "4"]
 
 
 def test_the_quick_run(tmp_path):
@@ -38,6 +39,8 @@ def test_the_quick_run(tmp_path):
     for name in ("samples_32", "samples_128"):
         expected[name] = {"naive_bayes", "logistic_regression"}
     expected["unseen_accuracy"] = {"zero_shot", "gda_zero_shot"}
+    for name in ("episode_1", "episode_5"):
+        expected[name] = {"nmc", "laplacian_shot", "clusters", "laplacian_clusters"}
     assert {metric: set(row) for metric, row in rows.items()} == expected
     order = list(rows)
     assert order.index("accuracy_8") < order.index("accuracy_16")
@@ -49,6 +52,8 @@ def test_the_quick_run(tmp_path):
     assert (rows["new_to_base_1"]["teen"] < rows["new_to_base_1"]["nmc_cosine"]).all()
     assert (rows["samples_32"]["naive_bayes"] < rows["samples_32"]["logistic_regression"]).all()
     assert (rows["accuracy_0"]["zero_shot"] > 0.3).all()
+    assert (rows["episode_5"]["clusters"] > rows["episode_1"]["clusters"] - 0.05).all()
+    assert (rows["episode_1"]["clusters"] > 0.5).all()
 
 
 def test_shots_are_different_training_rows_of_their_class():
@@ -151,3 +156,36 @@ def test_known_classes_leave_one_to_come():
     assert question.Config(base_share=0.99).num_base(3) == 2
     with pytest.raises(ValueError, match="base_share must lie in"):
         question.Config(base_share=1.0)
+
+
+def test_episodes_hold_five_classes_with_their_shots_and_queries():
+    labels = np.arange(400) % 8
+    train = np.arange(400) < 200
+    x = np.arange(400.0, dtype=np.float32)[:, None]
+    task = draw_task(
+        jax.random.key(0),
+        jnp.asarray(x),
+        jnp.asarray(labels),
+        jnp.asarray(train),
+        ~jnp.asarray(train),
+        num_classes=8,
+        shots=2,
+    )
+    support, queries = np.asarray(task.support[:, 0], int), np.asarray(task.queries[:, 0], int)
+    assert train[support].all()
+    assert not train[queries].any()
+    assert len(set(support)) == 10
+    assert len(set(queries)) == 75
+    assert np.asarray(task.where).all()
+    for way in range(5):
+        assert len(set(labels[support[task.labels == way]]) | set(labels[queries[task.truth == way]])) == 1
+    few = draw_task(
+        jax.random.key(0),
+        jnp.asarray(x),
+        jnp.asarray(labels),
+        jnp.asarray(train),
+        jnp.asarray(np.arange(400) >= 360),
+        num_classes=8,
+        shots=2,
+    )
+    np.testing.assert_array_equal(few.where, np.tile(np.arange(15) < 5, 5))

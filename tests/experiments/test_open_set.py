@@ -13,6 +13,7 @@ from experiments import open_set
 from experiments.command_line import answer
 from experiments.data import Dataset
 from experiments.networks import mlp
+from experiments.open_set_networks import hidden_layers, train_variant, variants
 
 CONFIG = open_set.Config()
 NETWORK = mlp((6, 5, 4, 4))
@@ -55,7 +56,7 @@ def scores():
     @jax.jit
     def both(y):
         rows = open_set.Rows(X[:30], y, jnp.ones(30, bool))
-        seed = open_set.Seed(jnp.arange(4) < 3, PARAMS, rows, rows, rows, jnp.zeros(30, int))
+        seed = open_set.Seed(jnp.arange(4) < 3, PARAMS, rows, rows, rows, jnp.zeros(30, int), jax.random.key(0))
         return [make(CONFIG, seed)[0](X[30:])[0] for make in (open_set.make_mahalanobis, open_set.make_by_class)]
 
     return lambda *counts: [np.asarray(score) for score in both(np.repeat(np.arange(3), counts))]
@@ -92,13 +93,18 @@ def test_quick_run(tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["errors"] == {}
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-    assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 3
-    names = [method.name for method in open_set.METHODS]
+    assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 5
+    names = [method.name for method in open_set.METHODS if method.name != "many_networks"]
     rows = found["rows"]
-    for metric in ("auroc", "auroc_far", "tnr_at_tpr95", "closed_accuracy"):
+    for metric in ("auroc", "auroc_far", "oscr", "tnr_at_tpr95", "closed_accuracy"):
         assert list(rows[metric]) == names
     assert set(rows["chosen_step"]["mahalanobis_processed"]) <= set(np.float32(open_set.STEPS).astype(float))
     assert min(map(min, rows["auroc"].values())) > 0.7
+    for name in names:
+        assert np.all(np.array(rows["oscr"][name]) <= np.array(rows["closed_accuracy"][name]))
+    for name in ("r_max_logit", "r_max_softmax"):
+        assert set(rows[name]) == {"many_networks"}
+        assert np.all(np.abs(rows[name]["many_networks"]) <= 1)
     assert min(map(min, rows["closed_accuracy"].values())) > 0.9
     assert min(rows["auroc_far"]["mahalanobis"]) > max(rows["auroc_far"]["max_softmax"])
 
@@ -120,3 +126,33 @@ def test_data_that_cannot_be_split(tmp_path, monkeypatch, capsys):
         assert sentence in capsys.readouterr().err
     assert answer(open_set, ["--data", "few.npz", "--unknown-share", "1.5"]) == 2
     assert "unknown_share must lie in (0, 1), got 1.5" in capsys.readouterr().err
+
+
+def test_variants_differ_in_width_noise_and_steps():
+    found = variants(64, 100)
+    assert len({(int(u.sum()), float(n)) for u, n in zip(found.units, found.noise, strict=True)}) == 25
+    assert sorted(set(np.asarray(found.units.sum(1)).tolist())) == [2, 4, 8, 16, 64]
+    assert sorted(set(np.asarray(found.steps).tolist())) == [10, 20, 40, 70, 100]
+
+
+def test_a_variant_stops_after_its_steps():
+    x, y = jnp.asarray(X), jnp.arange(40) % 3
+    classes, where = jnp.arange(4) < 3, jnp.ones(40, bool)
+    plain = variants(5, 20)
+    short = jax.tree.map(lambda leaf: leaf[0], plain)._replace(noise=jnp.zeros(()), steps=jnp.array(4))
+    arguments = (x, y, where, classes, jax.random.key(0), short)
+    stopped = train_variant(*arguments, dims=(6, 5, 5, 4), num_steps=20)
+    longer = train_variant(*arguments, dims=(6, 5, 5, 4), num_steps=30)
+    assert jax.tree.structure(stopped) == jax.tree.structure(longer)
+    logits = [hidden_layers(params, x, short.units)[-1] for params in (stopped, longer)]
+    assert np.all(np.isfinite(logits[0]))
+    moved = train_variant(*arguments[:5], short._replace(steps=jnp.array(20)), dims=(6, 5, 5, 4), num_steps=20)
+    assert np.abs(np.asarray(moved["head"]["kernel"]) - np.asarray(stopped["head"]["kernel"])).max() > 1e-3
+
+
+def test_hidden_units_that_are_off_do_nothing():
+    units = jnp.arange(4) < 2
+    params = {"hidden": {"0": {"kernel": jnp.ones((6, 4)), "bias": jnp.zeros(4)}}}
+    (layer,) = hidden_layers(params, X, units)
+    assert np.all(np.asarray(layer)[:, :2] > 0)
+    np.testing.assert_array_equal(np.asarray(layer)[:, 2:], 0)
