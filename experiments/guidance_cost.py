@@ -6,6 +6,7 @@ share of that of the conditional prediction alone, which costs half (so ``none``
 step by step (Adaptive Guidance, an interval, LinearAG, a searched policy) and have the guidance of the first steps for
 a rival at the same number of evaluations; students of the guided denoiser answer by one call. The denoiser is a small
 MLP; the rows named for their tokens, and what stands below them, belong to a transformer with a guidance of its own.
+Last come generators of other kinds, of which only cost and quality can be compared.
 """
 
 import dataclasses
@@ -19,12 +20,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments import guidance_guests as guests
 from experiments import guidance_savers as savers
 from experiments import plots
 from experiments.assets import denoiser, students, token_denoiser, token_students
 from experiments.guidance_measures import Judge, measure_row
 from experiments.guidance_savers import HIGH, SCALE, Networks, Setting
-from experiments.runner import Claim, Method, Result, Run, UserError
+from experiments.runner import Claim, Measured, Method, Result, Run, UserError
 
 DATASETS = ("digits",)
 SEED_SCOPE = "sampling noise only (one denoiser of each kind, one of each student, the same wanted classes)"
@@ -64,6 +66,10 @@ class Config:
     """Training of the adapters."""
     sun_steps: int = 1000
     """Training of the branches beside the cross-attention."""
+    guest_flow_steps: int = 3000
+    """Training of the mean flow's first stage; its second takes twice as many."""
+    guest_pixel_steps: int = 400
+    """Training of the sequence model."""
 
     def __post_init__(self) -> None:
         if self.samples < 30:
@@ -90,6 +96,8 @@ QUICK = {
     "adapter_runs": 20,
     "adapter_steps": 20,
     "sun_steps": 20,
+    "guest_flow_steps": 30,
+    "guest_pixel_steps": 20,
 }
 
 
@@ -112,6 +120,9 @@ METHODS = (
     Method("agd_trajectory", 2, savers.inside(savers.says_on_trajectory), note="adapters trained on guided states"),
     Method("agd_noised", 2, savers.inside(savers.says_noised), note="the same trained on noised data"),
     Method("sun", 12, savers.inside(savers.says_sun), note="branches that see the negative condition"),
+    Method("mean_flow", 7, guests.measure_guest, note="another generator: guidance baked in, one call"),
+    Method("sequence_cfg", None, guests.measure_guest, note="another: pixel after pixel, guided by two calls each"),
+    Method("cca", 49, guests.measure_guest, note="the same aligned with its conditions, one call each"),
 )
 
 # Claims
@@ -273,7 +284,17 @@ def run(config: Config, run: Run) -> None:
     """Measures the selected rows; those of full and of no guidance are drawn whether they are selected or not."""
     nets, setting = prepare(config, run)
     judge = Judge(config, nets, setting, METHODS, run.seed_keys())
-    run.rows(METHODS, functools.partial(measure_row, judge))
+    data = run.data()
+    made = {"root": run.asset_root, "digest": data.digest}
+    bench = guests.Bench(nets.judge, setting.judge, setting.real, setting.labels, made)
+
+    def measure(method: Method) -> Measured:
+        if method.name in guests.GUESTS:
+            run.progress(f"training {method.name}")
+            return guests.measure_guest(config, data, bench, run.seed_keys(), method)
+        return measure_row(judge, method)
+
+    run.rows(METHODS, measure)
 
 
 SHOWN = ("none", "cfg", "cfg_half", "interval", "adaptive_x0", "linear_ag", "policy", "distilled", "distilled_quarter")

@@ -12,6 +12,7 @@ from experiments import guidance_measures as measures
 from experiments import guidance_savers as savers
 from experiments.assets import denoiser, students, token_denoiser, token_students
 from experiments.command_line import answer
+from experiments.guidance_guests import GUESTS
 from jaxlab import guidance
 
 
@@ -24,8 +25,13 @@ def test_the_quick_run(tmp_path, monkeypatch):
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
     assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
-    for metric in ("evaluations_3", "calls_3", "distance_3", "frechet_3"):
-        assert set(rows[metric]) == {method.name for method in question.METHODS}
+    names = {method.name for method in question.METHODS}
+    for metric in ("evaluations_3", "calls_3", "frechet_3"):
+        assert set(rows[metric]) == names
+    assert set(rows["distance_3"]) == names - set(GUESTS)  # other generators make other images
+    assert set(rows["accuracy_3"]) == set(GUESTS)
+    for name, calls in (("mean_flow", 1), ("cca", 64), ("sequence_cfg", 128)):
+        np.testing.assert_array_equal(rows["evaluations_3"][name], calls)
     steps = question.QUICK["steps"]
     expected = {"none": steps, "cfg": 2 * steps, "cfg_half": steps, "distilled": steps, "distilled_quarter": steps / 4}
     expected |= {"first_steps": steps * 5 / 4, "linear_ag": steps * 5 / 4, "agd_noised": steps, "sun": steps}
