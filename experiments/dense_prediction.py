@@ -17,8 +17,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.assets import digit_grids
-from experiments.assets.digit_grids import Grids, PixelConfig, Pool
-from experiments.networks import Network
+from experiments.assets.digit_grids import PixelConfig, Pool
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from jaxlab import metrics, weaksup
@@ -57,15 +56,6 @@ class Config:
 QUICK = {"episodes": 8, "train_steps": 60}
 
 
-class Seed(NamedTuple):
-    """What one seed works on."""
-
-    key: Array
-    params: PyTree
-    base: Array  # bool [C]
-    digits: Pool  # of the test rows
-
-
 class Episode(NamedTuple):
     """Features of canvases with masks, those of the canvas in question, and its true mask."""
 
@@ -75,6 +65,17 @@ class Episode(NamedTuple):
     query: Array  # [H, W, D]
     truth: Array  # bool [H, W]
     query_where: Array  # bool [H, W]
+
+
+class Drawn(NamedTuple):
+    """Episodes with one number of masks: which class is new, the canvas in question, and the rest."""
+
+    new: Array  # int [E]
+    canvas: Array  # [E, H, W]
+    episode: Episode  # leaves [E, ...]
+
+
+Seed = dict[str, Drawn]  # by the number of masks
 
 
 Adapt = Callable[[Config, Episode], PixelClassifier]
@@ -102,41 +103,49 @@ def segmented(adapt: Adapt) -> Callable[[Config, Seed], tuple[dict[str, Array], 
     """Intersection over union of the new classes, summed over the episodes of each, mean over classes."""
 
     def measure(config: Config, seed: Seed) -> tuple[dict[str, Array], dict[str, Array]]:
-        num_classes = seed.base.shape[0]
-        network = digit_grids.pixel_network(HIDDEN, num_classes)
-
-        def one(key: Array, shots: int) -> tuple[Array, Array, Array, Array]:
-            class_key, support_key, query_key = jax.random.split(key, 3)
-            new = jax.random.categorical(class_key, jnp.where(seed.base, -jnp.inf, 0.0))
-            show = functools.partial(digit_grids.compose, digits=seed.digits, classes=seed.base, must_show=new)
-            support, query = show(support_key, count=shots), show(query_key, count=1)
-            episode = _episode(seed.params, network, support, query, new)
+        def one(episode: Episode) -> tuple[Array, Array]:
             probs = weaksup.repri_probs(adapt(config, episode), episode.query)
             found = (probs > 0.5) & episode.query_where
             pair = found.astype(int), episode.truth.astype(int)
-            counts = metrics.confusion_matrix(*pair, num_classes=2, where=episode.query_where)
-            return new, counts, found, jnp.stack([query.images[0], episode.truth.astype(jnp.float32)])
+            return found, metrics.confusion_matrix(*pair, num_classes=2, where=episode.query_where)
 
         scores, curves = {}, {}
-        for shots in SHOTS:
-            keys = jax.random.split(jax.random.fold_in(seed.key, shots), config.episodes)
-            new, counts, found, shown = jax.lax.map(functools.partial(one, shots=shots), keys)
-            by_class = jax.ops.segment_sum(counts, new, num_classes)
+        for shots, drawn in seed.items():
+            found, counts = jax.lax.map(one, drawn.episode)
+            by_class = jax.ops.segment_sum(counts, drawn.new, CLASSES)
             foreground = metrics.mean_iou(by_class, class_where=jnp.array([False, True]))
             occurred = jnp.sum(by_class, axis=(1, 2)) > 0
             scores[f"miou_{shots}"] = jnp.sum(foreground * occurred) / jnp.maximum(jnp.sum(occurred), 1)
-            if shots == 1:
-                curves = {"masks": found[:SHOWN].astype(jnp.float32), "canvases": shown[:SHOWN]}
+            if shots == "1":
+                masks = (found[:SHOWN], drawn.episode.truth[:SHOWN])
+                curves = {"masks": masks[0].astype(jnp.float32), "truth": masks[1].astype(jnp.float32)}
+                curves["canvases"] = drawn.canvas[:SHOWN]
         return scores, curves
 
     return measure
 
 
-def _episode(params: PyTree, network: Network, support: Grids, query: Grids, new: Array) -> Episode:
-    images = jnp.concatenate([support.images, query.images])
-    frozen = normalize(network.features(params, digit_grids.patches(images)))
-    masks, truth = support.labels == new, query.labels[0] == new
-    return Episode(frozen[:-1], masks, support.labels >= 0, frozen[-1], truth, query.labels[0] >= 0)
+CLASSES = 64
+"""At most so many classes; those that do not occur count for nothing."""
+
+
+@functools.partial(jax.jit, static_argnames=("shots", "count"))
+def draw(params: PyTree, base: Array, digits: Pool, key: Array, *, shots: int, count: int) -> Drawn:
+    """Canvases of random new classes, as a frozen network sees them."""
+    network = digit_grids.pixel_network(HIDDEN, base.shape[0])
+
+    def one(key: Array) -> Drawn:
+        class_key, support_key, query_key = jax.random.split(key, 3)
+        new = jax.random.categorical(class_key, jnp.where(base, -jnp.inf, 0.0))
+        show = functools.partial(digit_grids.compose, digits=digits, classes=base, must_show=new)
+        support, query = show(support_key, count=shots), show(query_key, count=1)
+        images = jnp.concatenate([support.images, query.images])
+        frozen = normalize(network.features(params, digit_grids.patches(images)))
+        masks, truth = support.labels == new, query.labels[0] == new
+        seen = Episode(frozen[:-1], masks, support.labels >= 0, frozen[-1], truth, query.labels[0] >= 0)
+        return Drawn(new, query.images[0], seen)
+
+    return jax.lax.map(one, jax.random.split(key, count))
 
 
 HIDDEN = PixelConfig().hidden
@@ -164,25 +173,32 @@ CLAIMS = (
 
 
 def prepare(config: Config, run: Run, data: Dataset) -> Seed:
-    """Networks and canvases' digits, with a leading axis of seeds."""
+    """Episodes, as a network that was trained on the base classes sees them; a leading axis of seeds."""
     if data.kind != "images" or data.x.shape[1:] != (digit_grids.CELL, digit_grids.CELL):
         raise UserError(f"Canvases need images of 8 x 8 pixels, {data.name} has {list(data.x.shape[1:])}.")
-    if data.num_classes <= config.num_base:
-        raise UserError(f"New classes need more than {config.num_base} classes, {data.name} has {data.num_classes}.")
+    if not config.num_base < data.num_classes <= CLASSES:
+        raise UserError(
+            f"There must be {config.num_base + 1} to {CLASSES} classes, {data.name} has {data.num_classes}."
+        )
     images = data.x / max(float(data.x.max()), 1e-30)
-    seeds = []
-    for seed, key in enumerate(run.seed_keys()):
-        run.progress(f"training the network of seed {seed}")
+    splits, seeds = [], []
+    for seed in range(run.seeds):
         rng = np.random.default_rng(seed)
         base = np.sort(rng.permutation(data.num_classes)[: config.num_base])
-        train, test = stratified_split(data.y, test_fraction=config.test_share, rng=rng)
+        splits.append((base, *stratified_split(data.y, test_fraction=config.test_share, rng=rng)))
+    pools = [digit_grids.pool(images, data.y, test) for _, _, test in splits]
+    length = min(one.rows.shape[1] for one in pools)
+    for seed, key in enumerate(run.seed_keys()):
+        run.progress(f"training the network of seed {seed}")
+        base, train, _ = splits[seed]
         network = PixelConfig(steps=config.train_steps, seed=seed, base=tuple(base.tolist()))
-        digits = digit_grids.pool(images, data.y, train)
-        params = digit_grids.pixel_asset(network, digits, run.asset_root, digest=data.digest)
+        params = digit_grids.pixel_asset(
+            network, digit_grids.pool(images, data.y, train), run.asset_root, digest=data.digest
+        )
         known = jnp.isin(jnp.arange(data.num_classes), jnp.asarray(base))
-        seeds.append(Seed(key, params, known, digit_grids.pool(images, data.y, test)))
-    length = min(one.digits.rows.shape[1] for one in seeds)
-    seeds = [one._replace(digits=one.digits._replace(rows=one.digits.rows[:, :length])) for one in seeds]
+        digits = pools[seed]._replace(rows=pools[seed].rows[:, :length])
+        draws = functools.partial(draw, params, known, digits, count=config.episodes)
+        seeds.append({str(shots): draws(jax.random.fold_in(key, shots), shots=shots) for shots in SHOTS})
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
 
 
@@ -191,7 +207,7 @@ def run(config: Config, run: Run) -> None:
     seeds = prepare(config, run, run.data())
 
     def measure(method: Method) -> Measured:
-        return over_seeds(functools.partial(method.fn, config), seeds)
+        return over_seeds(functools.partial(method.fn, config), seeds, mode="map")
 
     run.rows(METHODS, measure)
 
@@ -199,11 +215,10 @@ def run(config: Config, run: Run) -> None:
 def plot(result: Result) -> Figure:
     """Canvases of the first seed with the masks that were found, and the scores of all seeds."""
     figure, axes = plots.new_figure(columns=2, title="A new digit among others, found from one mask")
-    masks, canvases = result.curves.get("masks", {}), result.curves.get("canvases", {})
-    lines = {}
-    if canvases:
-        shown = np.asarray(next(iter(canvases.values())), float)[0]
-        lines = {"canvas": shown[:, 0], "the new digit": shown[:, 1]}
+    masks, lines = result.curves.get("masks", {}), {}
+    for curve, name in (("canvases", "canvas"), ("truth", "the new digit")):
+        if found := result.curves.get(curve):
+            lines[name] = np.asarray(next(iter(found.values())), float)[0]
     names = [method.name for method in METHODS]
     lines |= {name: np.asarray(masks[name], float)[0] for name in names if name in masks}
     plots.image_strips(axes[0], lines, limits=(0.0, 1.0), xlabel="new canvases, one mask")

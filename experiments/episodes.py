@@ -7,11 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from experiments.shots import Measurement, Part, Seed, Shared
-from jaxlab import metrics
+from jaxlab import metrics, weaksup
 from jaxlab.numerics import masked_mean, normalize
 from jaxlab.typing import Array
 
-__all__ = ["EPISODE_SHOTS", "QUERIES", "WAYS", "Task", "draw_task", "episodes"]
+__all__ = [
+    "EPISODE_SHOTS",
+    "QUERIES",
+    "WAYS",
+    "Task",
+    "clusters",
+    "draw_task",
+    "episodes",
+    "laplacian_clusters",
+    "laplacian_shot",
+    "nearest_prototype",
+]
 
 WAYS = 5  # classes of an episode, or all there are
 QUERIES = 15  # per class
@@ -72,3 +83,25 @@ def episodes(classify: Classify) -> Part:
         return {f"episode_{shots}": accuracy(shots) for shots in EPISODE_SHOTS}, {}
 
     return measure
+
+
+def nearest_prototype(config: Any, task: Task) -> Array:
+    return _clusters(config, task, num_outer=0, hard=True)
+
+
+def laplacian_shot(config: Any, task: Task) -> Array:
+    return _clusters(config, task, num_outer=0, strength=config.agreement, scale=config.sharpness)
+
+
+def clusters(config: Any, task: Task) -> Array:
+    return _clusters(config, task, hard=True)
+
+
+def laplacian_clusters(config: Any, task: Task) -> Array:
+    return _clusters(config, task, strength=config.agreement, scale=config.sharpness)
+
+
+def _clusters(config: Any, task: Task, **options: Any) -> Array:
+    options = {"num_classes": WAYS, "where": task.where} | options
+    found = weaksup.transductive_clustering(task.support, task.labels, task.queries, **options)
+    return jnp.argmax(found.assignments, axis=-1)

@@ -19,7 +19,7 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.episodes import WAYS, Task, episodes
+from experiments.episodes import clusters, episodes, laplacian_clusters, laplacian_shot, nearest_prototype
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.shots import (
     SESSION_SHOTS,
@@ -43,7 +43,7 @@ from experiments.shots import (
 )
 from experiments.streams import stratified_split
 from experiments.two_gaussians import DIMENSIONS, SAMPLES, excess_error
-from jaxlab import analytic, continual, metrics, weaksup, zeroshot
+from jaxlab import analytic, continual, metrics, zeroshot
 from jaxlab.analytic import Head
 from jaxlab.continual import Learner
 from jaxlab.numerics import normalize
@@ -219,31 +219,6 @@ def teen_learner(num_classes: int, dim: int, base: Array) -> Learner:
 def gda_learner(num_classes: int, dim: int, base: Array) -> Learner:
     head = functools.partial(analytic.lda, shrinkage="ks")
     return continual.class_stats_learner(head, num_classes=num_classes, dim=dim, second="shared")
-
-
-# Queries that are labelled together
-
-
-def nearest_prototype(config: Config, task: Task) -> Array:
-    return _clusters(config, task, num_outer=0, hard=True)
-
-
-def laplacian_shot(config: Config, task: Task) -> Array:
-    return _clusters(config, task, num_outer=0, strength=config.agreement, scale=config.sharpness)
-
-
-def clusters(config: Config, task: Task) -> Array:
-    return _clusters(config, task, hard=True)
-
-
-def laplacian_clusters(config: Config, task: Task) -> Array:
-    return _clusters(config, task, strength=config.agreement, scale=config.sharpness)
-
-
-def _clusters(config: Config, task: Task, **options: Any) -> Array:
-    options = {"num_classes": WAYS, "where": task.where} | options
-    found = weaksup.transductive_clustering(task.support, task.labels, task.queries, **options)
-    return jnp.argmax(found.assignments, axis=-1)
 
 
 # Simulated samples of two Gaussian classes

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure
 from experiments import plots
 from experiments.assets.classifiers import train_classifier
 from experiments.networks import mlp
-from experiments.open_set_networks import SCORES, correlations, hidden_layers, train_reciprocal
+from experiments.open_set_networks import SCORES, hidden_layers, make_reciprocal, many_networks
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
-from jaxlab import analytic, continual, detect, losses, metrics, optim
+from jaxlab import analytic, continual, detect, metrics, optim
 from jaxlab.typing import Array, PyTree
 
 DATASETS = ("digits", "mnist5k")
@@ -126,25 +126,6 @@ def make_softmax(config: Config, seed: Seed, *, score: Callable[..., Array]) -> 
         return score(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
 
     return detector, {}
-
-
-def make_reciprocal(config: Config, seed: Seed) -> tuple[Detector, dict[str, Array]]:
-    """The largest logit of a network that was trained with reciprocal points."""
-    x, y, where = seed.train
-    dims = (x.shape[1], config.hidden, config.hidden, seed.classes.shape[0])
-    params = train_reciprocal(x, y, where, seed.classes, seed.key, dims=dims, num_steps=config.train_steps)
-
-    def detector(x: Array) -> tuple[Array, Array]:
-        logits = losses.arpl_logits(hidden_layers(params, x)[-1], params["points"])
-        return detect.max_logit(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
-
-    return detector, {}
-
-
-def many_networks(config: Config, seed: Seed) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Correlation of accuracy and AUROC over 25 networks."""
-    sizes = {"hidden": config.hidden, "num_steps": config.train_steps}
-    return correlations(seed.train, seed.tests, seed.kind, seed.classes, seed.key, **sizes)
 
 
 def _statistics(config: Config, seed: Seed, layer: int, second: str = "shared") -> tuple[analytic.ClassStats, Array]:

@@ -1,6 +1,7 @@
 """Networks that are trained to meet unknown classes, and many plain ones: does a better classifier see them better?"""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +13,17 @@ from experiments.training import fit
 from jaxlab import detect, losses, metrics, weaksup
 from jaxlab.typing import Array, PyTree
 
-__all__ = ["SCORES", "Variant", "correlations", "hidden_layers", "train_reciprocal", "train_variant", "variants"]
+__all__ = [
+    "SCORES",
+    "Variant",
+    "correlations",
+    "hidden_layers",
+    "make_reciprocal",
+    "many_networks",
+    "train_reciprocal",
+    "train_variant",
+    "variants",
+]
 
 SCORES = {"max_logit": detect.max_logit, "max_softmax": detect.max_softmax}
 
@@ -166,3 +177,22 @@ def correlations(
     found = {f"r_{name}": metrics.pearson(accuracy, values) for name, values in zip(SCORES, seen, strict=True)}
     curves = {"networks_accuracy": accuracy} | {f"networks_{n}": v for n, v in zip(SCORES, seen, strict=True)}
     return found, curves
+
+
+def make_reciprocal(config: Any, seed: Any) -> tuple[Callable[[Array], tuple[Array, Array]], dict[str, Array]]:
+    """The largest logit of a network that was trained with reciprocal points."""
+    x, y, where = seed.train
+    dims = (x.shape[1], config.hidden, config.hidden, seed.classes.shape[0])
+    params = train_reciprocal(x, y, where, seed.classes, seed.key, dims=dims, num_steps=config.train_steps)
+
+    def detector(x: Array) -> tuple[Array, Array]:
+        logits = losses.arpl_logits(hidden_layers(params, x)[-1], params["points"])
+        return detect.max_logit(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
+
+    return detector, {}
+
+
+def many_networks(config: Any, seed: Any) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Correlation of accuracy and AUROC over 25 networks."""
+    sizes = {"hidden": config.hidden, "num_steps": config.train_steps}
+    return correlations(seed.train, seed.tests, seed.kind, seed.classes, seed.key, **sizes)
