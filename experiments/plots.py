@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import ScaledTranslation
 
 __all__ = ["PALETTE", "curves_over_tasks", "image_strips", "method_bars", "new_figure", "style"]
 
@@ -65,7 +66,7 @@ def method_bars(ax: Axes, result_rows: Mapping[str, Any], methods: Sequence[str]
             ha="center",
             fontsize=_fit(shown),
         )
-    slanted = sum(len(name) for name in shown) > 60 or len(shown) > 8
+    slanted = len(shown) * max(map(len, shown), default=0) > 60
     ax.set_xticks(range(len(shown)), shown, fontsize=10)
     if slanted:
         for label in ax.get_xticklabels():
@@ -111,7 +112,15 @@ def curves_over_tasks(
     if longest:
         # Below the axes: a legend inside would lie on the lines.
         columns = max(1, min(4, 48 // max(map(len, labels))))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=columns, fontsize=9, frameon=False)
+        below = ax.transAxes + ScaledTranslation(0, -36 / 72, ax.figure.dpi_scale_trans)  # clear of the label
+        ax.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, 0.0),
+            bbox_transform=below,
+            ncols=columns,
+            fontsize=9,
+            frameon=False,
+        )
 
 
 def image_strips(
