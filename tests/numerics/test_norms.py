@@ -43,7 +43,8 @@ def test_normalize_gives_unit_length_or_zero_and_a_finite_gradient(vector, scale
     if length > 1.001e-12:
         np.testing.assert_allclose(np.linalg.norm(unit), 1.0, rtol=3e-7)
         # Coordinates below the smallest normal number may be flushed to zero.
-        np.testing.assert_allclose(unit, x / length, rtol=1e-6, atol=1e-30)
+        tiny = np.finfo(np.float32).tiny
+        np.testing.assert_allclose(unit, x / length, rtol=1e-6, atol=1e-30 + tiny / length)
     elif length < 0.999e-12:
         assert not unit.any()
         assert not jacobian.any()
