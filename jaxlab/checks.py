@@ -17,6 +17,7 @@ from jaxlab.typing import Array, ArrayLike, DTypeLike
 __all__ = [
     "at_least",
     "batch_match",
+    "broadcast_mask",
     "divisible",
     "floating",
     "in_range",
@@ -93,6 +94,19 @@ def mask(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array | 
     if array.shape != tuple(shape):
         raise ValueError(f"{name} must have shape {list(shape)}, got {_describe(array)}")
     return array
+
+
+def broadcast_mask(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -> Array:
+    """The boolean mask at ``shape``, if it broadcasts to it; None counts everything."""
+    if value is None:
+        return jnp.ones(shape, bool)
+    array = _as_array(value, name)
+    if array.dtype != jnp.bool_:
+        raise TypeError(f"{name} must be boolean (True = counts), got {_describe(array)}")
+    try:
+        return jnp.broadcast_to(array, shape)
+    except ValueError as error:
+        raise ValueError(f"{name} must broadcast to {list(shape)}, got {list(array.shape)}") from error
 
 
 def same_shape(a: Array, name_a: str, b: Array, name_b: str) -> None:

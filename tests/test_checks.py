@@ -52,6 +52,16 @@ BAD = {
     "integer: floats": (lambda: checks.integer(X, "ids"), TypeError, r"ids must hold integers, got float32\[2, 3\]"),
     "integer: booleans": (lambda: checks.integer(YES, "ids"), TypeError, r"ids must hold integers, got bool\[2\]"),
     "integer: keys": (lambda: checks.integer(KEY, "ids"), TypeError, "ids must hold integers, got key"),
+    "broadcast_mask: integers": (
+        lambda: checks.broadcast_mask(IDS, "where", (2,)),
+        TypeError,
+        r"where must be boolean .* got int32\[2\]",
+    ),
+    "broadcast_mask: another shape": (
+        lambda: checks.broadcast_mask(YES, "where", (2, 3)),
+        ValueError,
+        r"where must broadcast to \[2, 3\], got \[2\]",
+    ),
     "mask: integers": (lambda: checks.mask(IDS, "where", (2,)), TypeError, r"where must be boolean .* got int32\[2\]"),
     "mask: floats": (lambda: checks.mask(ROW, "where", (3,)), TypeError, "where must be boolean"),
     "mask: another shape": (
@@ -170,6 +180,8 @@ def test_arrays_come_back_with_their_dtype():
     assert checks.rank(X, "x", iter([1, 2])) is X
     np.testing.assert_array_equal(checks.mask([True, False], "where", (2,)), YES)
     assert checks.mask(None, "where", (2,)) is None
+    np.testing.assert_array_equal(checks.broadcast_mask(YES, "where", (3, 2)), jnp.tile(YES, (3, 1)))
+    np.testing.assert_array_equal(checks.broadcast_mask(None, "where", (3, 2)), jnp.ones((3, 2), bool))
     assert checks.one_of("sum", "kind", ("sum", "mean")) == "sum"
     assert checks.divisible(6, "width", 3) == 6
 

@@ -47,13 +47,7 @@ def kl_divergence(
     if logits.ndim < 1:
         raise ValueError("logits must have shape [..., C], got a scalar")
     dtype = accumulation_dtype(logits, targets)
-    kept = jnp.ones((), bool) if where is None else jnp.asarray(where)
-    if kept.dtype != jnp.bool_:
-        raise TypeError(f"where must be boolean (True = this class exists), got {kept.dtype.name}")
-    try:
-        kept = jnp.broadcast_to(kept, logits.shape)
-    except ValueError as error:
-        raise ValueError(f"where must broadcast to {list(logits.shape)}, got {list(kept.shape)}") from error
+    kept = checks.broadcast_mask(where, "where", logits.shape)
 
     def log_probs(z: Array) -> Array:
         z = jnp.where(kept, z.astype(dtype), 0.0) / temperature

@@ -70,16 +70,7 @@ def masked_mean(x: ArrayLike, where: ArrayLike | None = None, *, axis: int | tup
     """
     x = checks.floating(x, "x")
     wide = x.astype(accumulation_dtype(x))
-    if where is None:
-        mask = jnp.ones(x.shape, bool)
-    else:
-        mask = jnp.asarray(where)
-        if mask.dtype != jnp.bool_:
-            raise TypeError(f"where must be boolean (True = counts), got {mask.dtype.name}")
-        try:
-            mask = jnp.broadcast_to(mask, x.shape)
-        except ValueError as error:
-            raise ValueError(f"where must broadcast to {list(x.shape)}, got {list(mask.shape)}") from error
+    mask = checks.broadcast_mask(where, "where", x.shape)
     total = jnp.sum(jnp.where(mask, wide, 0.0), axis=axis)
     count = jnp.sum(mask, axis=axis)
     return total / jnp.maximum(count, 1)

@@ -37,14 +37,7 @@ def entropy(logits: ArrayLike, *, axis: int = -1, where: ArrayLike | None = None
     exists = z > -jnp.inf
     # A NaN is not an impossible class, it is an error to be seen.
     exists |= jnp.isnan(z)
-    if where is not None:
-        mask = jnp.asarray(where)
-        if mask.dtype != jnp.bool_:
-            raise TypeError(f"where must be boolean (True = this class exists), got {mask.dtype.name}")
-        try:
-            exists &= jnp.broadcast_to(mask, z.shape)
-        except ValueError as error:
-            raise ValueError(f"where must broadcast to {list(z.shape)}, got {list(mask.shape)}") from error
+    exists &= checks.broadcast_mask(where, "where", z.shape)
     some = exists | ~jnp.any(exists, axis=axis, keepdims=True)
     log_probs = jax.nn.log_softmax(jnp.where(exists, z, 0.0), axis=axis, where=some)
     log_probs = jnp.where(exists, log_probs, 0.0)
