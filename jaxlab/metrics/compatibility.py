@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.kernels import cosine_similarity
+from jaxlab.metrics.continual import lower_triangle
 from jaxlab.numerics import masked_mean, normalize, segment_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
@@ -94,15 +95,6 @@ def compatibility_matrix(
     return jnp.stack([jnp.stack([found(padded(one, mask), index) for index in indices]) for one in query])
 
 
-def _lower(matrix: ArrayLike) -> tuple[Array, Array]:
-    """The matrix with its unread upper triangle set to 0, and the mask [T, T] of what is read."""
-    values = checks.floating(matrix, "matrix")
-    if values.ndim < 2 or values.shape[-1] != values.shape[-2] or values.shape[-1] == 0:
-        raise ValueError(f"matrix must have shape [..., T, T] with T >= 1, got {list(values.shape)}")
-    lower = jnp.tri(values.shape[-1], dtype=bool)
-    return jnp.where(lower, values.astype(accumulation_dtype(values)), 0.0), lower
-
-
 def average_compatibility(matrix: ArrayLike) -> Array:
     r"""Share of pairs in which the new model queries the old index better than the old model did (larger is better).
 
@@ -125,7 +117,7 @@ def average_compatibility(matrix: ArrayLike) -> Array:
     Reference: Biondi et al., "Stationary Representations: Optimally Approximating Compatibility and Implications for
     Improved Model Replacements" (2024); checked against the authors' code, which calls a single model compatible.
     """
-    values, _ = _lower(matrix)
+    values, _ = lower_triangle(matrix, "matrix")
     models = values.shape[-1]
     above = values > jnp.diagonal(values, axis1=-2, axis2=-1)[..., None, :]
     pairs = above & jnp.tri(models, k=-1, dtype=bool)
@@ -151,5 +143,5 @@ def average_accuracy_lower(matrix: ArrayLike) -> Array:
     Reference: Biondi et al., "Stationary Representations: Optimally Approximating Compatibility and Implications for
     Improved Model Replacements" (2024); checked against the authors' code, which leaves out entries that are 0.
     """
-    values, lower = _lower(matrix)
+    values, lower = lower_triangle(matrix, "matrix")
     return jnp.mean(values, axis=(-2, -1), where=lower)

@@ -33,11 +33,11 @@ class StreamSummary(NamedTuple):
     flops: Array  # [T], its last entry is the cost of the stream
 
 
-def _seen(R: ArrayLike) -> tuple[Array, Array]:
+def lower_triangle(matrix: ArrayLike, name: str) -> tuple[Array, Array]:
     """The matrix with its unread upper triangle set to 0, and the mask [T, T] of what is read."""
-    matrix = checks.floating(R, "R")
+    matrix = checks.floating(matrix, name)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
-        raise ValueError(f"R must have shape [..., T, T] with T >= 1, got {list(matrix.shape)}")
+        raise ValueError(f"{name} must have shape [..., T, T] with T >= 1, got {list(matrix.shape)}")
     lower = jnp.tri(matrix.shape[-1], dtype=bool)
     return jnp.where(lower, matrix.astype(accumulation_dtype(matrix)), 0.0), lower
 
@@ -61,7 +61,7 @@ def average_accuracy(R: ArrayLike) -> Array:
     Reference: Smith et al., "A Closer Look at Rehearsal-Free Continual Learning" (2023). Formula checked against the
     authors' code.
     """
-    matrix, _ = _seen(R)
+    matrix, _ = lower_triangle(R, "R")
     return jnp.mean(matrix[..., -1, :], axis=-1)
 
 
@@ -91,7 +91,7 @@ def average_incremental_accuracy(R: ArrayLike, *, weights: ArrayLike | None = No
     Reference: Petit et al., "FeTrIL: Feature Translation for Exemplar-Free Class-Incremental Learning" (2023);
     recalled.
     """
-    matrix, lower = _seen(R)
+    matrix, lower = lower_triangle(R, "R")
     tasks = matrix.shape[-1]
     if weights is None:
         shares = jnp.ones(tasks, matrix.dtype)
@@ -130,7 +130,7 @@ def forgetting(R: ArrayLike, *, kind: str = "from_best") -> Array:
     Reference: "stepwise" is the metric of Smith et al., "A Closer Look at Rehearsal-Free Continual Learning" (2023),
     checked against the authors' code; "from_best" is the usual one of class-incremental toolboxes, recalled.
     """
-    matrix, lower = _seen(R)
+    matrix, lower = lower_triangle(R, "R")
     checks.one_of(kind, "kind", ("from_best", "stepwise"))
     tasks = matrix.shape[-1]
     if tasks == 1:
@@ -160,7 +160,7 @@ def backward_transfer(R: ArrayLike) -> Array:
 
     Reference: Lopez-Paz and Ranzato, "Gradient Episodic Memory for Continual Learning" (2017); recalled.
     """
-    matrix, _ = _seen(R)
+    matrix, _ = lower_triangle(R, "R")
     if matrix.shape[-1] == 1:
         return jnp.zeros(matrix.shape[:-2], matrix.dtype)
     learned = jnp.diagonal(matrix, axis1=-2, axis2=-1)
