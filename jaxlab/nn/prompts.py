@@ -296,18 +296,16 @@ def _attend(
         (x @ kernel + bias).reshape(*x.shape[:-1], heads, dim // heads)
         for x, kernel, bias in zip((queries, context, context), kernels, biases, strict=True)
     )
-    if prompts is not None:
-        k, v = (_prepend(prompt, x) for prompt, x in zip(prompts, (k, v), strict=True))
-    scores = jnp.einsum("...qhd,...khd->...hqk", q, k) / (dim // heads) ** 0.5
-    out = jnp.einsum("...hqk,...khd->...qhd", jax.nn.softmax(scores, axis=-1), v)
-    return _dense(params["proj"], out.reshape(*queries.shape[:-1], dim))
+    none = jnp.zeros((0, *q.shape[-2:]), q.dtype)
+    before = (none, none) if prompts is None else [_fitting(prompt, q) for prompt in prompts]
+    return _dense(params["proj"], prefix_attention(q, k, v, *before).reshape(*queries.shape[:-1], dim))
 
 
-def _prepend(prompt: ArrayLike, x: Array) -> Array:
+def _fitting(prompt: ArrayLike, q: Array) -> Array:
     prompt = checks.floating(prompt, "prompts")
-    if prompt.ndim != 3 or prompt.shape[1:] != x.shape[-2:]:
-        raise ValueError(f"prompts must have shape [P, {x.shape[-2]}, {x.shape[-1]}], got {list(prompt.shape)}")
-    return jnp.concatenate([jnp.broadcast_to(prompt, (*x.shape[:-3], *prompt.shape)), x], axis=-3)
+    if prompt.ndim != 3 or prompt.shape[1:] != q.shape[-2:]:
+        raise ValueError(f"prompts must have shape [P, {q.shape[-2]}, {q.shape[-1]}], got {list(prompt.shape)}")
+    return prompt
 
 
 def _finish_block(params: PyTree, x: Array, attended: Array) -> Array:
