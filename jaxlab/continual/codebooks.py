@@ -8,7 +8,16 @@ import optax
 
 from jaxlab import checks
 from jaxlab.continual.stream import Learner
-from jaxlab.nn import Codebook, codebook_init, codebook_replace_dead, codebook_update, kv_lookup, nearest_keys
+from jaxlab.nn import (
+    Codebook,
+    codebook_init,
+    codebook_replace_dead,
+    codebook_update,
+    kv_bottleneck_logits,
+    kv_lookup,
+    nearest_keys,
+)
+from jaxlab.nn.quantizers import head_queries
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -64,7 +73,7 @@ def fit_keys(
     checks.size(num_keys, "num_keys")
     checks.size(num_iters, "num_iters", 0)
     mask = checks.mask(where, "where", features.shape[:1])
-    rows = _queries(features if mask is None else jnp.where(mask[:, None], features, 0.0), projection)
+    rows = head_queries(features if mask is None else jnp.where(mask[:, None], features, 0.0), projection)
 
     def one_head(key: Array, rows: Array) -> Array:
         start_key, key = jax.random.split(key)
@@ -92,11 +101,6 @@ def _check_projection(projection: ArrayLike, dim: int) -> Array:
     if array.shape[1] != dim:
         raise ValueError(f"projection must have shape [H, {dim}, d], got {list(array.shape)}")
     return array
-
-
-def _queries(rows: Array, projection: Array) -> Array:
-    dtype = accumulation_dtype(rows, projection)
-    return jnp.einsum("nd,hdk->hnk", rows.astype(dtype), projection.astype(dtype), precision="highest")
 
 
 def key_value_bottleneck(
@@ -156,9 +160,6 @@ def key_value_bottleneck(
         values = jnp.zeros((heads, num_keys, num_classes), accumulation_dtype(keys))
         return BottleneckState(values, jnp.zeros((heads, num_keys), bool), jnp.zeros(num_classes, bool))
 
-    def fetch(x: Array, key_where: Array | None = None) -> Array:
-        return nearest_keys(_queries(x, projection), keys, k=k, key_where=key_where)
-
     def loss(values: Array, index: Array, labels: Array, counts: Array) -> Array:
         logits = jnp.mean(kv_lookup(index, values), axis=(0, 2))
         per_row = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
@@ -167,7 +168,7 @@ def key_value_bottleneck(
     def update(state: BottleneckState, x: Array, labels: Array, *, where: Array | None = None) -> BottleneckState:
         counts = (labels >= 0) & (labels < num_classes)
         counts = counts if where is None else counts & where
-        index = fetch(jnp.where(counts[:, None], x, 0.0))
+        index = nearest_keys(head_queries(jnp.where(counts[:, None], x, 0.0), projection), keys, k=k)
         labels = jnp.where(counts, labels, 0)
         batches = -(-x.shape[0] // batch_size)
         fill = batches * batch_size - x.shape[0]
@@ -191,9 +192,8 @@ def key_value_bottleneck(
         return BottleneckState(values, used, seen)
 
     def predict(head: BottleneckState, x: Array) -> Array:
-        rows = x.reshape(-1, x.shape[-1])
-        fetched = kv_lookup(fetch(rows, head.used if used_only else None), head.values)
-        logits = jnp.mean(fetched, axis=(0, 2)).reshape(*x.shape[:-1], num_classes)
+        found = head.used if used_only else None
+        logits = kv_bottleneck_logits(x, projection, keys, head.values, k=k, key_where=found)
         return jnp.where(head.seen, logits, -jnp.inf)
 
     return Learner(init=init, update=update, solve=lambda state: state, predict=predict)

@@ -223,6 +223,12 @@ def random_projection_heads(key: Array, dim: int, *, heads: int, key_dim: int) -
     return normalize(jax.random.normal(key, shape), axis=1)
 
 
+def head_queries(features: Array, projection: Array) -> Array:
+    """What every head looks for, float32 or wider [H, N, d], from rows [N, D] and ``random_projection_heads``."""
+    dtype = accumulation_dtype(features, projection)
+    return jnp.einsum("nd,hdk->hnk", features.astype(dtype), projection.astype(dtype), precision="highest")
+
+
 def nearest_keys(queries: ArrayLike, keys: ArrayLike, *, k: int = 1, key_where: ArrayLike | None = None) -> Array:
     r"""The k keys nearest to every query, head by head.
 
@@ -328,9 +334,7 @@ def kv_bottleneck_logits(
     projection = checks.rank(checks.floating(projection, "projection"), "projection", 3, layout="[H, D, d]")
     if features.ndim < 1 or features.shape[-1] != projection.shape[1]:
         raise ValueError(f"features must have shape [..., {projection.shape[1]}], got {list(features.shape)}")
-    dtype = accumulation_dtype(features, projection)
-    rows = features.reshape(-1, features.shape[-1]).astype(dtype)
-    queries = jnp.einsum("nd,hdk->hnk", rows, projection.astype(dtype), precision="highest")
+    queries = head_queries(features.reshape(-1, features.shape[-1]), projection)
     fetched = kv_lookup(nearest_keys(queries, keys, k=k, key_where=key_where), values)
     logits = jnp.mean(fetched.astype(accumulation_dtype(fetched)), axis=(0, 2))
     return logits.reshape(*features.shape[:-1], logits.shape[-1])
