@@ -131,17 +131,38 @@ def _check_k(k: int, rows: int) -> None:
         raise ValueError(f"k must be at most {rows}, the number of rows of x, got {k}")
 
 
-def _assign(x: Array, centroids: Array) -> tuple[Array, Array]:
-    """The nearest centroid of every row, and the squared distance to it less the row's own square."""
-    nearness = jnp.matmul(x, centroids.T, precision="highest") - 0.5 * jnp.sum(jnp.square(centroids), axis=1)
-    # One pass for the value and its place; twice as fast as argmax on a CPU.
-    best, index = jax.lax.top_k(nearness, 1)
-    return index[:, 0].astype(jnp.int32), -2.0 * best[:, 0]
+def lloyd(
+    x: Array,
+    init: Array,
+    kept: Array,
+    *,
+    num_iters: int,
+    fixed: Array | None = None,
+    alive: Array | None = None,
+    reseed: bool = True,
+    center: Array | float = 0.0,
+    metric: str = "euclidean",
+) -> KMeansResult:
+    """Lloyd's iterations from centroids ``init`` [k, D], the ``fixed`` ones [F, D] before them, over the rows kept.
 
-
-def _lloyd(x: Array, fixed: Array, kept: Array, init: Array, num_iters: int, metric: str) -> KMeansResult:
+    ``alive`` bool [k] says which of the centroids exist, so that any number of them is one program. An empty cluster
+    moves to the row farthest from its centroid, or stays in place where ``reseed`` is False. Rows and centroids are
+    compared relative to ``center``: near the mean of the rows a common offset costs no precision there.
+    """
+    fixed = jnp.zeros((0, x.shape[1]), x.dtype) if fixed is None else fixed
     frozen, num = fixed.shape[0], fixed.shape[0] + init.shape[0]
-    squares = jnp.sum(jnp.square(x), axis=1)
+    near = x - center
+    squares = jnp.sum(jnp.square(near), axis=1)
+
+    def assign(centroids: Array) -> tuple[Array, Array]:
+        """The nearest centroid of every row, and the squared distance to it less the row's own square."""
+        places = centroids - center
+        nearness = jnp.matmul(near, places.T, precision="highest") - 0.5 * jnp.sum(jnp.square(places), axis=1)
+        if alive is not None:
+            nearness = jnp.where(jnp.concatenate([jnp.ones(frozen, bool), alive]), nearness, -jnp.inf)
+        # One pass for the value and its place; twice as fast as argmax on a CPU.
+        best, index = jax.lax.top_k(nearness, 1)
+        return index[:, 0].astype(jnp.int32), -2.0 * best[:, 0]
 
     def update(centroids: Array, index: Array, excess: Array) -> Array:
         means, count = segment_mean(x, index, num, where=kept)
@@ -154,7 +175,10 @@ def _lloyd(x: Array, fixed: Array, kept: Array, init: Array, num_iters: int, met
             rank = jnp.cumsum(empty) - 1
             return jnp.where(empty[:, None], x[far[jnp.maximum(rank, 0)]], means)
 
-        means = jax.lax.cond(jnp.any(empty), reseeded, lambda means: means, means)
+        if reseed:
+            means = jax.lax.cond(jnp.any(empty), reseeded, lambda means: means, means)
+        else:
+            means = jnp.where(empty[:, None], centroids, means)
         if metric == "cosine":
             means = normalize(means)
         return jnp.where((jnp.arange(num) < frozen)[:, None], centroids, means)
@@ -162,14 +186,14 @@ def _lloyd(x: Array, fixed: Array, kept: Array, init: Array, num_iters: int, met
     def step(state: tuple[Array, Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array, Array]:
         centroids, index, excess, count, _ = state
         centroids = update(centroids, index, excess)
-        moved, excess = _assign(x, centroids)
+        moved, excess = assign(centroids)
         return centroids, moved, excess, count + 1, jnp.all((moved == index) | ~kept)
 
     def running(state: tuple[Array, Array, Array, Array, Array]) -> Array:
         return (state[3] < num_iters) & ~state[4]
 
     start = jnp.concatenate([fixed, init])
-    state = (start, *_assign(x, start), jnp.int32(0), jnp.asarray(False))
+    state = (start, *assign(start), jnp.int32(0), jnp.asarray(False))
     centroids, index, _, count, converged = jax.lax.while_loop(running, step, state)
     inertia = jnp.sum(jnp.where(kept, jnp.sum(jnp.square(x - centroids[index]), axis=1), 0.0))
     return KMeansResult(centroids, index, inertia, count, converged)
@@ -244,7 +268,7 @@ def kmeans(
 
     def run(start_key: Array) -> KMeansResult:
         start = _seed(start_key, rows, still, kept, k, power, candidates) if given is None else given - center
-        return _lloyd(rows, still, kept, start, num_iters, metric)
+        return lloyd(rows, start, kept, num_iters=num_iters, fixed=still, metric=metric)
 
     if num_restarts == 1:
         best = run(key)

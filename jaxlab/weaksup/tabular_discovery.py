@@ -10,9 +10,11 @@ import optax
 
 from jaxlab import checks
 from jaxlab.analytic import KMeansResult, kmeans_init
+from jaxlab.analytic.clustering import lloyd
 from jaxlab.kernels import minimum_spanning_tree, pairwise_sq_dists
 from jaxlab.metrics import silhouette
-from jaxlab.numerics.norms import accumulation_dtype, segment_mean
+from jaxlab.numerics import masked_mean
+from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -87,9 +89,11 @@ def ncd_kmeans(
     kept = jnp.ones(x.shape[0], bool) if mask is None else mask
     rows = jnp.where(kept[:, None], x.astype(accumulation_dtype(x)), 0.0)
 
+    center = masked_mean(rows, kept[:, None], axis=0)
+
     def run(start: Array) -> KMeansResult:
         seeds = kmeans_init(start, rows, k=num_new, seeding_power=seeding_power, fixed=known_centroids, where=kept)
-        found = _lloyd(rows, seeds, jnp.ones(num_new, bool), kept, num_iters)
+        found = lloyd(rows, seeds, kept, num_iters=num_iters, reseed=False, center=center)
         squares = jnp.sum(jnp.square(rows - found.centroids[found.assignment]), axis=1)
         return found._replace(inertia=jnp.sum(jnp.where(kept, jnp.sqrt(squares), 0.0)))
 
@@ -303,8 +307,14 @@ def estimate_num_classes(
     draw = functools.partial(kmeans_init, x=rows, k=max_classes, num_candidates=candidates, where=kept)
     seeds = jax.lax.map(draw, keys)
 
+    center = masked_mean(rows, kept[:, None], axis=0)
+
     def clusters(k: Array) -> tuple[Array, Array]:
-        run = lambda start: _lloyd(rows, start, jnp.arange(max_classes) < k, kept, num_iters)  # noqa: E731
+        alive = jnp.arange(max_classes) < k
+
+        def run(start: Array) -> KMeansResult:
+            return lloyd(rows, start, kept, num_iters=num_iters, alive=alive, reseed=False, center=center)
+
         results = jax.lax.map(run, seeds)
         assignment = results.assignment[jnp.argmin(results.inertia)]
         return assignment, silhouette(rows, assignment, num_clusters=max_classes, where=kept)
@@ -312,24 +322,3 @@ def estimate_num_classes(
     assignments, scores = jax.lax.map(clusters, jnp.arange(min_classes, max_classes + 1))
     best = jnp.argmax(scores).astype(jnp.int32)
     return ClassCount(min_classes + best, assignments[best], scores)
-
-
-def _lloyd(x: Array, seeds: Array, alive: Array, kept: Array, num_iters: int) -> KMeansResult:
-    """k-means in which some centroids do not exist and an empty cluster keeps its place: any number in one program."""
-
-    def assign(centroids: Array) -> tuple[Array, Array]:
-        squares = jnp.where(alive, pairwise_sq_dists(x, centroids), jnp.inf)
-        return jnp.argmin(squares, axis=1).astype(jnp.int32), jnp.min(squares, axis=1)
-
-    def step(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        centroids, index, count, _ = state
-        means, size = segment_mean(x, index, centroids.shape[0], where=kept)
-        centroids = jnp.where((size > 0)[:, None], means, centroids)
-        moved, _ = assign(centroids)
-        return centroids, moved, count + 1, jnp.all((moved == index) | ~kept)
-
-    state = (seeds, assign(seeds)[0], jnp.int32(0), jnp.asarray(False))
-    running = lambda state: (state[2] < num_iters) & ~state[3]  # noqa: E731
-    centroids, index, count, converged = jax.lax.while_loop(running, step, state)
-    squares = assign(centroids)[1]
-    return KMeansResult(centroids, index, jnp.sum(jnp.where(kept, squares, 0.0)), count, converged)
