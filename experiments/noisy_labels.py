@@ -137,11 +137,13 @@ def _counts(labels: Array, num_classes: int, where: Array | None = None) -> Arra
     return jax.ops.segment_sum(inside, labels, num_classes)
 
 
-def plain(config: Config, seed: Seed, shared: Shared, *, balanced: bool = False) -> tuple[Array, dict[str, Array]]:
+def plain(
+    config: Config, seed: Seed, start: Representation | None, shared: Shared, *, balanced: bool = False
+) -> tuple[Array, dict[str, Array]]:
     """Body and head from a random start, by cross entropy; balanced weighs rows by one over the size of their class."""
     x, num_classes = shared.x[seed.train], seed.group.shape[0]
     body_key, head_key, key = jax.random.split(seed.key, 3)
-    start = {
+    first = {
         "body": _network(config, x.shape[1]).init(body_key),
         "head": _head(head_key, config.width, num_classes),
     }
@@ -156,7 +158,7 @@ def plain(config: Config, seed: Seed, shared: Shared, *, balanced: bool = False)
     data = {"x": x, "y": seed.told, "weight": weight}
     optimizer = cosine_adam(config.learning_rate, config.steps)
     sizes = {"num_steps": config.steps, "batch_size": min(128, len(x))}
-    params = fit(loss_fn, start, None, optimizer, data, key, **sizes).params
+    params = fit(loss_fn, first, None, optimizer, data, key, **sizes).params
     tests = _features(config, params["body"], shared.x[seed.test])
     return _logits(params["head"], tests), {}
 
@@ -188,14 +190,20 @@ def mean_error(config: Config, seed: Seed, features: Array, means: Array) -> Arr
 
 
 def on_contrast(
-    config: Config, seed: Seed, shared: Shared, *, clean: bool = False, recover: bool = False, tune: bool = False
+    config: Config,
+    seed: Seed,
+    start: Representation,
+    shared: Shared,
+    *,
+    clean: bool = False,
+    recover: bool = False,
+    tune: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """A head on the representation learned without labels.
 
     ``clean`` drops outliers of every class; ``recover`` adds features drawn from Gaussians, so that all classes are
     equally frequent; ``tune`` lets the body follow, near what it was, on mixed rows.
     """
-    start = contrastive(config, seed, shared)
     num_classes = seed.group.shape[0]
     kept = clean_rows(config, seed, start.features) if clean else jnp.ones(len(seed.train), bool)
     count, means, covariances = gaussians(config, seed, start.features, kept)
@@ -240,8 +248,8 @@ def on_contrast(
 def scored(make: Any, **options: Any) -> Any:
     """Accuracy over all classes (the test rows are balanced), and over frequent and rare ones."""
 
-    def measure(config: Config, seed: Seed, shared: Shared) -> dict[str, Array]:
-        logits, facts = make(config, seed, shared, **options)
+    def measure(config: Config, seed: Seed, start: Representation | None, shared: Shared) -> dict[str, Array]:
+        logits, facts = make(config, seed, start, shared, **options)
         part = seed.group[seed.test_truth]
         accuracy = functools.partial(metrics.accuracy, logits, seed.test_truth)
         own = {"accuracy": accuracy(), "head": accuracy(where=part == HEAD), "tail": accuracy(where=part == TAIL)}
@@ -263,7 +271,7 @@ METHODS = (
         note="and the body follows, near the representation, on mixed rows",
     ),
 )
-LINALG = ("recovered", "rcal")
+PLAIN, LINALG = ("ce", "ce_balanced"), ("recovered", "rcal")
 
 CLAIMS = (
     Claim(
@@ -325,10 +333,14 @@ def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
 def run(config: Config, run: Run) -> None:
     """Measures the selected rows."""
     seeds, shared = prepare(config, run, run.data())
+    starts = None
+    if any(method.name not in PLAIN for method in run.todo(METHODS)):
+        run.progress("training the representations")
+        starts = jax.jit(jax.vmap(functools.partial(contrastive, config), in_axes=(0, None)))(seeds, shared)
 
     def measure(method: Method) -> Measured:
         mode: Any = "map" if method.name in LINALG else "vmap"
-        return over_seeds(functools.partial(method.fn, config), seeds, shared=(shared,), mode=mode)
+        return over_seeds(functools.partial(method.fn, config), seeds, starts, shared=(shared,), mode=mode)
 
     run.rows(METHODS, measure)
 
