@@ -155,7 +155,8 @@ def arpl(
     3.0298
 
     Reference: Chen et al., "Adversarial Reciprocal Points Learning for Open Set Recognition" (2021), a row of Vaze et
-    al., "Open-Set Recognition: a Good Closed-Set Classifier is All You Need?" (2022). Checked against the code of both.
+    al., "Open-Set Recognition: a Good Closed-Set Classifier is All You Need?" (2022). Checked in the code of
+    the latter.
     """
     features, labels = checks.floating(features, "features"), checks.integer(labels, "labels")
     checks.positive(temperature, "temperature")

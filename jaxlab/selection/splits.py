@@ -63,7 +63,7 @@ def semantic_difficulty_split(distances: ArrayLike, *, hard_share: float = 0.5) 
     [ True False]
 
     Reference: the Semantic Shift Benchmark of Vaze et al., "Open-Set Recognition: a Good Closed-Set Classifier is All
-    You Need?" (2022), paper text.
+    You Need?" (2022), inferred from its description.
     """
     table = checks.rank(checks.floating(distances, "distances"), "distances", 2, layout="[C, U]")
     if 0 in table.shape:
