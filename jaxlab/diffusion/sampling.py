@@ -13,6 +13,7 @@ from jaxlab.diffusion.steps import Predict, Step
 from jaxlab.guidance.rules import Rule, check_rule, guide, needs_uncond
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.numerics.random import folded, normal
+from jaxlab.numerics.walls import apart
 from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
 __all__ = ["Sample", "inpaint", "sample", "time_grid"]
@@ -215,7 +216,7 @@ def sample(
         x, _, rule_state, step_state, evaluations, calls = carry
         index, t, t_next = now
         predict = _predictor(models, rule, index, num_steps, x_init.dtype)
-        own = folded(keys, index)
+        own = _step_keys(keys, index)
         moved = step.update(predict, x, t, t_next, own, rule_state, step_state)
         x, mean = moved.x, moved.mean if denoise else None
         if project is not None:
@@ -237,6 +238,16 @@ def sample(
     path = None if path is None else jnp.concatenate([x_init[None], path])
     last = x if mean is None else mean
     return Sample(last.astype(x_init.dtype), evaluations, calls, path)
+
+
+def _step_keys(keys: Array, index: Array) -> Array:
+    """The keys of a step, computed once and not again for every number that is drawn from them."""
+    impl = jax.random.key_impl(keys)
+
+    def words(data: Array) -> Array:
+        return jax.random.key_data(folded(jax.random.wrap_key_data(data, impl=impl), index))
+
+    return jax.random.wrap_key_data(apart(words, jax.random.key_data(keys), index=index), impl=impl)
 
 
 def inpaint(

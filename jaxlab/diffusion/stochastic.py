@@ -13,6 +13,7 @@ from jaxlab.diffusion.conversions import convert
 from jaxlab.diffusion.processes import Process, centered, uncentered
 from jaxlab.diffusion.steps import Moved, Predict, Step, check_step, no_state, transition
 from jaxlab.numerics.random import folded, normal
+from jaxlab.numerics.walls import apart
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ancestral", "euler_maruyama", "langevin", "predictor_corrector", "reverse_diffusion"]
@@ -230,11 +231,11 @@ def langevin(
             total = moved.evaluations + evaluations, moved.calls + calls
             return Moved(mean + jnp.sqrt(2.0 * size) * noise, mean, kept, state, *total)
 
+        def loop(moved: Moved) -> Moved:
+            return jax.lax.fori_loop(0, num_steps, inner, moved)
+
         start = Moved(x, x, rule_state, state, jnp.zeros(x.shape[0], jnp.int32), jnp.zeros((), jnp.int32))
-        # The condition is a wall: without it the CPU fuses all arithmetic of an elementwise score into what follows and
-        # does it again for every use there. A predictor-corrector on a mixture was ten times slower.
-        loop = lambda moved: jax.lax.fori_loop(0, num_steps, inner, moved)  # noqa: E731
-        return jax.lax.cond(jnp.isnan(t), lambda moved: moved, loop, start)
+        return apart(loop, start, index=jnp.where(jnp.isnan(t), -1, 0))
 
     return Step(no_state, update)
 
