@@ -15,7 +15,7 @@ from jaxlab.analytic.refine import compensated_products, refined_solve
 from jaxlab.analytic.statistics import ClassStats, rebase, second_moment, state_dtype
 from jaxlab.numerics import solve_spd
 from jaxlab.numerics.exact import two_sum
-from jaxlab.numerics.linear import self_product
+from jaxlab.numerics.linear import row_products
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = [
@@ -150,8 +150,8 @@ def gram_update(
     if state.gram_low is not None and state.cross_low is not None:
         words = compensated_products((state.gram, state.gram_low), (state.cross, state.cross_low), x, targets)
         return GramState(words[0][0], words[1][0], count, words[0][1], words[1][1])
-    with jax.default_matmul_precision("highest"):
-        return GramState(state.gram + self_product(x), state.cross + x.T @ targets, count)
+    gram, cross = row_products(x, targets)
+    return GramState(state.gram + gram, state.cross + cross, count)
 
 
 def _add(a: GramState, b: GramState, sign: int) -> GramState:

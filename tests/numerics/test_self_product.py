@@ -1,11 +1,11 @@
-"""numerics.linear.self_product: the same product by halves."""
+"""numerics.linear.row_products and self_product: the same products by halves."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlab.numerics.linear import CHUNK, STRIP, self_product
+from jaxlab.numerics.linear import CHUNK, STRIP, row_products, self_product
 
 
 @pytest.mark.parametrize(("rows", "dim"), [(4 * CHUNK, 2 * STRIP), (4 * CHUNK + 7, 2 * STRIP + 5), (10, 3)])
@@ -21,3 +21,13 @@ def test_gradient():
     weight = np.random.default_rng(1).standard_normal((x.shape[1],) * 2).astype(np.float32)
     gradient = jax.jit(jax.grad(lambda x: jnp.sum(weight * self_product(x))))(x)
     np.testing.assert_allclose(gradient, x @ (weight + weight.T), rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("rows", [4 * CHUNK, 4 * CHUNK + 7, 10])
+def test_the_cross_product_of_the_same_pass(rows):
+    rng = np.random.default_rng(1)
+    x, y = (rng.standard_normal((rows, width)).astype(np.float32) for width in (2 * STRIP + 5, 3))
+    gram, cross = jax.jit(row_products)(x, y)
+    wide = x.astype(np.float64)
+    np.testing.assert_allclose(gram, wide.T @ wide, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(cross, wide.T @ y, rtol=1e-4, atol=1e-3)

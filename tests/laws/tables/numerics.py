@@ -1,5 +1,7 @@
 """Rows of jaxlab.numerics."""
 
+import jax.numpy as jnp
+
 from jaxlab import numerics
 from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, positive_definite, uniform
 
@@ -67,6 +69,35 @@ ROWS = {
         batch=("scores", "row_marginal", "where"),
         couples=True,
         diff=("scores",),
+    ),
+    "gram_spectrum": Row(
+        numerics.gram_spectrum, inputs(x=normal(N, D)), batch=("x",), couples=True, diff=("x",), bf16=("x",)
+    ),
+    "gram_spectrum/centered": Row(
+        numerics.gram_spectrum, inputs(x=normal(M, D)), static={"center": True}, diff=("x",), bf16=("x",)
+    ),
+    "bisect": Row(
+        numerics.bisect,
+        inputs(low=uniform(N, low=-2.0, high=-1.0), high=uniform(N, low=1.0, high=2.0)),
+        static={"fn": jnp.tanh, "num_iters": 20},
+        batch=("low", "high"),
+        bf16=("low", "high"),
+    ),
+    "min_max": Row(
+        numerics.min_max,
+        inputs(x=normal(N), where=mask(N)),
+        batch=("x", "where"),
+        couples=True,
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "min_max/axis": Row(
+        numerics.min_max,
+        inputs(x=normal(N, D), where=mask(N, D)),
+        static={"axis": -1},
+        batch=("x", "where"),
+        diff=("x",),
+        bf16=("x",),
     ),
     "entropy": Row(
         numerics.entropy,
