@@ -9,7 +9,7 @@ from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["cosine_similarity", "pairwise_sq_dists", "tree_distance"]
+__all__ = ["cosine_similarity", "double_center", "pairwise_sq_dists", "tree_distance"]
 
 
 def _rows(x: ArrayLike, y: ArrayLike | None) -> tuple[Array, Array]:
@@ -96,6 +96,49 @@ def cosine_similarity(x: ArrayLike, y: ArrayLike | None = None) -> Array:
     """
     rows, columns = _rows(x, y)
     return jnp.clip(_inner(normalize(rows), normalize(columns)), -1.0, 1.0)
+
+
+def double_center(matrix: ArrayLike, *, unbiased: bool = False, where: ArrayLike | None = None) -> Array:
+    r"""A distance or Gram matrix less the means of its rows and columns.
+
+    .. math:: \tilde A_{ij} = A_{ij} - \bar A_{i \cdot} - \bar A_{\cdot j} + \bar A_{\cdot\cdot}
+
+    The unbiased form divides the sums of rows and columns by n - 2 and the total by (n - 1)(n - 2), and its diagonal is
+    zero; inner products of two such matrices divided by n (n - 3) are unbiased, for Gram matrices if their diagonal is
+    set to zero before.
+
+    Args:
+      matrix: float [..., N, N], distances or a Gram matrix.
+      unbiased: static.
+      where: bool [..., N] (leading axes broadcast), True where a member counts.
+    Returns:
+      float32 (wider if matrix is) [..., N, N]; 0 in the rows and columns of members that do not count. Rows and columns
+      sum to 0. Unbiased, all 0 for fewer than three members.
+    Raises:
+      ValueError: matrix is not square, or where does not broadcast.
+      TypeError: matrix is not floating point, or where is not boolean.
+
+    >>> print(double_center(jnp.array([[0.0, 1.0], [1.0, 0.0]])))
+    [[-0.5  0.5]
+     [ 0.5 -0.5]]
+
+    Reference: Szekely and Rizzo, "Partial distance correlation with methods for dissimilarities" (2014). Standard.
+    """
+    matrix = checks.floating(matrix, "matrix")
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise ValueError(f"matrix must have shape [..., N, N], got {list(matrix.shape)}")
+    counts = checks.broadcast_mask(where, "where", matrix.shape[:-1])
+    pairs = counts[..., :, None] & counts[..., None, :]
+    # In the unbiased form the diagonal of a distance matrix, which is zero, is part of the sums but not of the result.
+    wide = jnp.where(pairs, matrix.astype(accumulation_dtype(matrix)), 0.0)
+    num = jnp.sum(counts, axis=-1)[..., None, None].astype(wide.dtype)
+    side = jnp.maximum(num - 2 if unbiased else num, 1)
+    whole = jnp.maximum((num - 1) * (num - 2) if unbiased else num**2, 1)
+    rows, columns = jnp.sum(wide, axis=-1, keepdims=True), jnp.sum(wide, axis=-2, keepdims=True)
+    centered = wide - rows / side - columns / side + jnp.sum(rows, axis=-2, keepdims=True) / whole
+    if unbiased:
+        pairs &= ~jnp.eye(matrix.shape[-1], dtype=bool) & (num > 2)
+    return jnp.where(pairs, centered, 0.0)
 
 
 def tree_distance(parent: ArrayLike, *, length: ArrayLike | None = None) -> Array:

@@ -21,14 +21,22 @@ from jaxlab.metrics.continual import (
     forgetting,
     stream_summary,
 )
-from jaxlab.metrics.correlation import pearson
+from jaxlab.metrics.correlation import kendall_tau, pearson, precision_at_t, spearman
+from jaxlab.metrics.dependence import jensen_shannon_divergence
 from jaxlab.metrics.diversity import mean_pairwise_distance
-from jaxlab.metrics.geometry import expected_squared_distance, feature_diversity, subspace_distance
+from jaxlab.metrics.ensembles import pairwise_disagreement
+from jaxlab.metrics.geometry import (
+    ClassScatter,
+    class_scatter,
+    expected_squared_distance,
+    feature_diversity,
+    subspace_distance,
+)
 from jaxlab.metrics.images import psnr, si_sdr
 from jaxlab.metrics.outliers import local_outlier_factor
 from jaxlab.metrics.profiles import pareto_front
 from jaxlab.metrics.ranking import clip_score, hits_at_k, mean_average_precision, recall_at_k
-from jaxlab.metrics.representation import knn_accuracy
+from jaxlab.metrics.representation import knn_accuracy, linear_cka
 from jaxlab.metrics.samples import (
     PrecisionRecall,
     Recognizability,
@@ -40,6 +48,7 @@ from jaxlab.metrics.scaling import PowerLaw, fit_power_law, time_to_target
 from jaxlab.metrics.scenes import bottleneck_score, clause_correct, relative_position
 
 __all__ = [
+    "ClassScatter",
     "PowerLaw",
     "PrecisionRecall",
     "Recognizability",
@@ -55,6 +64,7 @@ __all__ = [
     "backward_transfer",
     "bottleneck_score",
     "cbc_certified_radius",
+    "class_scatter",
     "clause_correct",
     "clip_score",
     "clustering_accuracy",
@@ -68,7 +78,10 @@ __all__ = [
     "frechet_distance",
     "harmonic_mean",
     "hits_at_k",
+    "jensen_shannon_divergence",
+    "kendall_tau",
     "knn_accuracy",
+    "linear_cka",
     "local_outlier_factor",
     "match_clusters",
     "mean_average_precision",
@@ -76,8 +89,10 @@ __all__ = [
     "mean_pairwise_distance",
     "normalized_mutual_info",
     "oscr",
+    "pairwise_disagreement",
     "pareto_front",
     "pearson",
+    "precision_at_t",
     "precision_recall_knn",
     "psnr",
     "recall_at_k",
@@ -85,6 +100,7 @@ __all__ = [
     "relative_position",
     "si_sdr",
     "silhouette",
+    "spearman",
     "stream_summary",
     "subspace_distance",
     "time_to_target",

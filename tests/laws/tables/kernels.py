@@ -33,6 +33,22 @@ ROWS = {
     "gaussian_kernel/self": Row(
         kernels.gaussian_kernel, inputs(x=normal(N, D), bandwidth=uniform(low=0.5, high=2.0)), **SELF
     ),
+    "double_center": Row(
+        kernels.double_center,
+        inputs(matrix=symmetric, where=mask(N)),
+        diff=("matrix",),
+        bf16=("matrix",),
+        skip={"mask": "`where` masks two axes at once: tests/metrics/test_similarity.py"},
+    ),
+    "double_center/unbiased": Row(
+        kernels.double_center,
+        inputs(matrix=symmetric),
+        static={"unbiased": True},
+        diff=("matrix",),
+        bf16=("matrix",),
+        skip={"mask": "as in the row above"},
+    ),
+    "row_normalized_gram": Row(kernels.row_normalized_gram, inputs(x=normal(N, D)), **SELF),
     "knn": Row(
         kernels.knn,
         inputs(queries=normal(M, D), database=normal(N, D), where=mask(N)),

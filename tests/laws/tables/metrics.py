@@ -3,7 +3,7 @@
 import numpy as np
 
 from jaxlab import metrics
-from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, probabilities, uniform
 
 T = 4  # tasks
 
@@ -298,6 +298,74 @@ ROWS |= {
         couples=True,
         bf16=("scores",),
         skip={"empty": "the rate is not defined without known and unknown examples: documented as NaN"},
+    ),
+    "spearman": Row(
+        metrics.spearman,
+        inputs(a=normal(N), b=normal(N), where=mask(N)),
+        batch=("a", "b", "where"),
+        couples=True,
+        bf16=("a", "b"),
+    ),
+    "kendall_tau": Row(
+        metrics.kendall_tau,
+        inputs(a=normal(N), b=normal(N), where=mask(N)),
+        batch=("a", "b", "where"),
+        couples=True,
+        bf16=("a", "b"),
+    ),
+    "precision_at_t": Row(
+        metrics.precision_at_t,
+        inputs(scores=normal(N), values=normal(N), where=mask(N)),
+        static={"t": 2},
+        batch=("scores", "values", "where"),
+        couples=True,
+        bf16=("scores", "values"),
+    ),
+    "linear_cka": Row(
+        metrics.linear_cka,
+        inputs(x=normal(N, D), y=normal(N, C), where=mask(N)),
+        batch=("x", "y", "where"),
+        couples=True,
+        diff=("x", "y"),
+        bf16=("x", "y"),
+    ),
+    "linear_cka/unbiased": Row(
+        metrics.linear_cka,
+        inputs(x=normal(N, D), y=normal(N, C)),
+        static={"unbiased": True},
+        batch=("x", "y"),
+        couples=True,
+        diff=("x", "y"),
+        skip={"mask": "the row above"},
+    ),
+    "class_scatter": Row(
+        metrics.class_scatter,
+        inputs(features=normal(N, D), labels=integers(N, high=C), where=mask(N)),
+        static={"num_classes": C},
+        batch=("features", "labels", "where"),
+        couples=True,
+        diff=("features",),
+        bf16=("features",),
+    ),
+    "pairwise_disagreement": Row(
+        metrics.pairwise_disagreement,
+        inputs(probs=probabilities(M, N, C), where=mask(N)),
+        diff=("probs",),
+        bf16=("probs",),
+        skip={"mask": "the examples are the second axis: tests/metrics/test_similarity.py"},
+    ),
+    "pairwise_disagreement/l1": Row(
+        metrics.pairwise_disagreement,
+        inputs(probs=probabilities(M, N, C)),
+        static={"kind": "l1"},
+        bf16=("probs",),
+        skip={"mask": "as in the row above"},
+    ),
+    "jensen_shannon_divergence": Row(
+        metrics.jensen_shannon_divergence,
+        inputs(log_probs=lambda rng: np.log(rng.dirichlet(np.ones(C), (M, N))).astype(np.float32), weights=uniform(M)),
+        diff=("log_probs",),
+        bf16=("log_probs",),
     ),
     "pearson": Row(
         metrics.pearson,
