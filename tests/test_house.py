@@ -350,7 +350,12 @@ def stray(path, tree):
 
 def test_no_print_no_global_no_numpy():
     """Prints belong to programs, globals break functions, and numpy cannot see traced values."""
-    excused = {"jaxlab.papers": "print", "jaxlab.deploy": "numpy"}
+    excused = {
+        "jaxlab.papers": "print",
+        "jaxlab.deploy": "numpy",
+        "jaxlab.compress.coding": "numpy",  # streams are written and read on the host
+        "jaxlab.kernels.infinite_width": "numpy",  # the nodes of a quadrature, which JAX does not have
+    }
     problems = [
         problem
         for path in LIBRARY

@@ -34,22 +34,22 @@ def bisect(fn: Callable[[Array], Array], low: ArrayLike, high: ArrayLike, *, num
 
     Reference: standard.
     """
-    low, high = checks.floating(low, "low"), checks.floating(high, "high")
+    left, right = checks.floating(low, "low"), checks.floating(high, "high")
     checks.size(num_iters, "num_iters")
-    dtype = accumulation_dtype(low, high)
+    dtype = accumulation_dtype(left, right)
     try:
-        low, high = jnp.broadcast_arrays(low.astype(dtype), high.astype(dtype))
+        left, right = jnp.broadcast_arrays(left.astype(dtype), right.astype(dtype))
     except ValueError as error:
-        raise ValueError(f"low and high must broadcast, got {list(low.shape)} and {list(high.shape)}") from error
+        raise ValueError(f"low and high must broadcast, got {list(left.shape)} and {list(right.shape)}") from error
 
     def halve(_: int, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = ends
-        middle = low + 0.5 * (high - low)
+        left, right = ends
+        middle = left + 0.5 * (right - left)
         below = fn(middle) < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+        return jnp.where(below, middle, left), jnp.where(below, right, middle)
 
-    low, high = jax.lax.fori_loop(0, num_iters, halve, jax.lax.stop_gradient((low, high)))
-    return jax.lax.stop_gradient(low + 0.5 * (high - low))
+    left, right = jax.lax.fori_loop(0, num_iters, halve, jax.lax.stop_gradient((left, right)))
+    return jax.lax.stop_gradient(left + 0.5 * (right - left))
 
 
 def min_max(x: ArrayLike, *, axis: int | None = None, where: ArrayLike | None = None) -> Array:

@@ -2,6 +2,7 @@
 
 from jaxlab.trees.algebra import average
 from jaxlab.trees.buffer import Buffer, BufferSample, buffer_add, buffer_filled, buffer_init, buffer_sample
+from jaxlab.trees.paths import path_mask
 
 __all__ = [
     "Buffer",
@@ -11,4 +12,5 @@ __all__ = [
     "buffer_filled",
     "buffer_init",
     "buffer_sample",
+    "path_mask",
 ]

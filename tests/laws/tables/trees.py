@@ -55,4 +55,7 @@ ROWS = {
     "buffer_sample": Row(
         trees.buffer_sample, inputs(state=buffer, key=prng(), weights=uniform(M)), static={"n": 4}, bf16=("weights",)
     ),
+    "path_mask": Row(
+        trees.path_mask, inputs(params=stacked), static={"predicate": lambda path, leaf: path == "w" and leaf.ndim == 2}
+    ),
 }
