@@ -8,7 +8,7 @@ from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["gaussian_kernel", "row_normalized_gram"]
+__all__ = ["gaussian_kernel", "hilbert_kernel", "laplace_kernel", "row_normalized_gram"]
 
 
 def gaussian_kernel(x: ArrayLike, y: ArrayLike | None = None, *, bandwidth: ArrayLike) -> Array:
@@ -33,16 +33,79 @@ def gaussian_kernel(x: ArrayLike, y: ArrayLike | None = None, *, bandwidth: Arra
     """
     checks.positive(bandwidth, "bandwidth")
     distances = pairwise_sq_dists(x, y)
-    width = jnp.asarray(bandwidth)
+    width = _width(bandwidth, "bandwidth", distances)
+    # Divided twice: the square of a small or large bandwidth would leave the range of float32.
+    return jnp.exp(-0.5 * (distances / width) / width)
+
+
+def laplace_kernel(x: ArrayLike, y: ArrayLike | None = None, *, bandwidth: ArrayLike) -> Array:
+    r"""Laplace (exponential) kernel between all rows of x and all rows of y, of their Euclidean distances.
+
+    .. math:: k_{ij} = \exp\big(-\|x_i - y_j\|_2 / \sigma\big)
+
+    Args:
+      x: float [..., N, D].
+      y: float [..., M, D], leading axes that broadcast with those of x; None means y = x.
+      bandwidth: sigma > 0, a float or an array that broadcasts to [..., N, M]; an array entry <= 0 gives NaN.
+    Returns:
+      float32 (wider if an input is) [..., N, M] in [0, 1], with gradient 0 by rows that coincide; for y = None the
+      diagonal is exactly 1.
+    Raises:
+      ValueError: shapes do not agree, or a static bandwidth <= 0.
+      TypeError: x or y is not floating point.
+
+    >>> print(f"{laplace_kernel(jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), bandwidth=5.0)[0, 0]:.4f}")
+    0.3679
+
+    Reference: standard; the Matern kernel of smoothness 1/2. scikit-learn's ``laplacian_kernel`` takes L1 distances.
+    """
+    checks.positive(bandwidth, "bandwidth")
+    squares = pairwise_sq_dists(x, y)
+    apart = squares > 0
+    distances = jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1.0)), jnp.where(jnp.isnan(squares), squares, 0.0))
+    return jnp.exp(-distances / _width(bandwidth, "bandwidth", squares))
+
+
+def hilbert_kernel(x: ArrayLike, y: ArrayLike | None = None, *, alpha: ArrayLike, eps: float = 1e-12) -> Array:
+    r"""Logarithm of the Hilbert kernel, which is singular where two rows coincide.
+
+    .. math:: \log k_{ij} = -\alpha \log \|x_i - y_j\|_2
+
+    ``jax.nn.softmax(hilbert_kernel(queries, rows, alpha=alpha)) @ targets`` interpolates the targets; with alpha the
+    dimension of the data it is consistent.
+
+    Args:
+      x: float [..., N, D].
+      y: float [..., M, D], leading axes that broadcast with those of x; None means y = x.
+      alpha: the order of the singularity, > 0, a float or an array that broadcasts to [..., N, M].
+      eps: squared distances below it count as eps, so that the logarithm stays finite; > 0.
+    Returns:
+      float32 (wider if an input is) [..., N, M], with gradient 0 by rows nearer than eps.
+    Raises:
+      ValueError: shapes do not agree, or a static alpha or eps <= 0.
+      TypeError: x or y is not floating point.
+
+    >>> print(f"{hilbert_kernel(jnp.zeros((1, 2)), jnp.array([[3.0, 4.0]]), alpha=2.0)[0, 0]:.4f}")
+    -3.2189
+
+    Reference: Devroye, Gyorfi and Krzyzak, "The Hilbert Kernel Regression Estimate" (1998). Standard.
+    """
+    checks.positive(alpha, "alpha")
+    checks.positive(eps, "eps")
+    squares = pairwise_sq_dists(x, y)
+    return -0.5 * _width(alpha, "alpha", squares) * jnp.log(jnp.where(squares < eps, eps, squares))
+
+
+def _width(value: ArrayLike, name: str, distances: Array) -> Array:
+    """The hyperparameter as an array, if it broadcasts to them; NaN where it is not positive."""
+    width = jnp.asarray(value)
     try:
         fits = jnp.broadcast_shapes(width.shape, distances.shape) == distances.shape
     except ValueError:
         fits = False
     if not fits:
-        raise ValueError(f"bandwidth must broadcast to {list(distances.shape)}, got {list(width.shape)}")
-    width = jnp.where(width > 0, width, jnp.nan)
-    # Divided twice: the square of a small or large bandwidth would leave the range of float32.
-    return jnp.exp(-0.5 * (distances / width) / width)
+        raise ValueError(f"{name} must broadcast to {list(distances.shape)}, got {list(width.shape)}")
+    return jnp.where(width > 0, width, jnp.nan)
 
 
 def row_normalized_gram(x: ArrayLike, *, eps: float = 1e-12) -> Array:
