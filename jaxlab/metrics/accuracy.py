@@ -1,13 +1,30 @@
-"""Accuracy and means of accuracies."""
+"""Accuracy, means of accuracies, and how much they differ between classes."""
 
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics import masked_mean
+from jaxlab.numerics import masked_mean, segment_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["accuracy", "harmonic_mean"]
+__all__ = [
+    "ClassErrors",
+    "accuracy",
+    "accuracy_disparity",
+    "class_errors_linear_gmm",
+    "false_false_true",
+    "harmonic_mean",
+]
+
+
+class ClassErrors(NamedTuple):
+    """Error rates of the two classes of a binary problem."""
+
+    positive: Array
+    negative: Array
 
 
 def _in_top_k(logits: Array, labels: Array, k: int) -> Array:
@@ -67,6 +84,44 @@ def accuracy(
     return masked_mean(right.astype(jnp.float32), mask)
 
 
+def false_false_true(
+    logits0: ArrayLike, logits1: ArrayLike, average: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
+) -> Array:
+    r"""Share of examples that both networks get wrong and their average gets right (larger is better).
+
+    .. math:: \frac{1}{N} \sum_n [\, y_n \ne \arg\max z^0_n,\; y_n \ne \arg\max z^1_n,\; y_n = \arg\max \bar z_n \,]
+
+    Args:
+      logits0: float [..., C] of the one network.
+      logits1: float [..., C] of the other.
+      average: float [..., C], of the averaged weights, or of the averaged logits.
+      labels: int [...]; a label that is not a class is wrong everywhere.
+      where: bool [...], True where an example counts.
+    Returns:
+      float32 scalar in [0, 1]; 0 for networks that are the same, or if no example counts. An example with a NaN logit
+      counts as wrong.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: logits are not floating point, labels not integers, or where not boolean.
+
+    >>> logits0, logits1 = jnp.array([[2.0, 1.5, -9.0]]), jnp.array([[-9.0, 1.5, 2.0]])
+    >>> print(false_false_true(logits0, logits1, (logits0 + logits1) / 2, jnp.array([1])))
+    1.0
+
+    Reference: Lin et al., "Spurious Feature Diversification Improves Out-of-distribution Generalization" (2024).
+    Recalled.
+    """
+    labels = checks.integer(labels, "labels")
+    mask = checks.mask(where, "where", labels.shape)
+    right = []
+    for name, value in (("logits0", logits0), ("logits1", logits1), ("average", average)):
+        logits = checks.floating(value, name)
+        if logits.ndim != labels.ndim + 1 or logits.shape[:-1] != labels.shape:
+            raise ValueError(f"{name} must have shape {[*labels.shape, 'C']} to match labels, got {list(logits.shape)}")
+        right.append(_in_top_k(logits, labels, 1))
+    return masked_mean((~right[0] & ~right[1] & right[2]).astype(jnp.float32), mask)
+
+
 def harmonic_mean(values: ArrayLike, *, axis: int = -1) -> Array:
     r"""Harmonic mean: high only if every value is high (larger is better).
 
@@ -95,3 +150,90 @@ def harmonic_mean(values: ArrayLike, *, axis: int = -1) -> Array:
     ratios = jnp.where(wide > 0, smallest / jnp.where(wide > 0, wide, 1.0), 1.0)
     mean = jnp.squeeze(smallest, axis) / jnp.mean(ratios, axis=axis)
     return jnp.where(jnp.squeeze(smallest, axis) >= 0, mean, jnp.nan)
+
+
+def accuracy_disparity(
+    predictions: ArrayLike, labels: ArrayLike, *, num_classes: int, where: ArrayLike | None = None
+) -> Array:
+    r"""Accuracy of the best class less that of the worst (smaller is better).
+
+    .. math:: \max_k a_k - \min_k a_k, \qquad a_k = \frac{1}{n_k} \sum_{n: y_n = k} [\hat y_n = k]
+
+    Args:
+      predictions: int [N], predicted labels.
+      labels: int [N]; examples with a label outside [0, num_classes) are left out.
+      num_classes: K, static.
+      where: bool [N], True where an example counts.
+    Returns:
+      float32 scalar in [0, 1] over the classes that have examples; 0 for fewer than two of them.
+    Raises:
+      ValueError: shapes do not agree, or num_classes < 1.
+      TypeError: predictions or labels are not integers, or where is not boolean.
+
+    >>> print(accuracy_disparity(jnp.array([0, 0, 0, 1]), jnp.array([0, 0, 1, 1]), num_classes=2))
+    0.5
+
+    Reference: Hu et al., "Understanding the Impact of Adversarial Robustness on Accuracy Disparity" (2023), whose two
+    classes are here any number. Standard.
+    """
+    guess = checks.rank(checks.integer(predictions, "predictions"), "predictions", 1, layout="[N]")
+    labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[N]")
+    checks.same_shape(guess, "predictions", labels, "labels")
+    num_classes = checks.size(num_classes, "num_classes")
+    mask = checks.mask(where, "where", labels.shape)
+    counts = (labels >= 0) & (labels < num_classes)
+    counts = counts if mask is None else counts & mask
+    right = (guess == labels).astype(jnp.float32)
+    of_class, size = segment_mean(right, jnp.clip(labels, 0, num_classes - 1), num_classes, where=counts)
+    some = size > 0
+    gap = jnp.max(of_class, where=some, initial=0.0) - jnp.min(of_class, where=some, initial=1.0)
+    return jnp.maximum(gap, 0.0)
+
+
+def class_errors_linear_gmm(
+    weight: ArrayLike,
+    bias: ArrayLike,
+    mu: ArrayLike,
+    *,
+    sigma: ArrayLike = 1.0,
+    eps: ArrayLike = 0.0,
+    norm: str = "l2",
+) -> ClassErrors:
+    r"""Errors of a linear classifier on two Gaussian classes, under the worst attack of a radius (smaller is better).
+
+    .. math:: \mathrm{err}_y = \Phi\left(\frac{\epsilon \|w\|_q - (w^\top \mu + y b)}{\sigma \|w\|_2}\right),
+              \qquad x \mid y \sim \mathcal N(y \mu, \sigma^2 I), \quad \tfrac1p + \tfrac1q = 1
+
+    Args:
+      weight: float [D], w; not 0.
+      bias: float scalar, b; infinite where one class is always predicted.
+      mu: float [D], the mean of class y = 1; that of y = -1 is its negative.
+      sigma: standard deviation > 0.
+      eps: radius of the attack >= 0; 0 for the plain errors.
+      norm: "l2" or "linf", p of the attack, static.
+    Returns:
+      ClassErrors in float32 or wider, each in [0, 1].
+    Raises:
+      ValueError: shapes do not agree, an unknown norm, a static sigma <= 0 or eps < 0.
+      TypeError: weight or mu is not floating point.
+
+    >>> errors = class_errors_linear_gmm(jnp.array([1.0]), -0.804719, jnp.array([1.0]))
+    >>> print(f"{errors.positive:.4f} {errors.negative:.4f}")
+    0.4226 0.0356
+
+    Reference: Hu et al., "Understanding the Impact of Adversarial Robustness on Accuracy Disparity" (2023). Inferred
+    from the model.
+    """
+    weight = checks.rank(checks.floating(weight, "weight"), "weight", 1, layout="[D]")
+    mu = checks.floating(mu, "mu")
+    checks.same_shape(weight, "weight", mu, "mu")
+    checks.positive(sigma, "sigma")
+    checks.at_least(eps, "eps", 0.0)
+    checks.one_of(norm, "norm", ("l2", "linf"))
+    dtype = accumulation_dtype(weight, mu)
+    wide, bias = weight.astype(dtype), jnp.asarray(bias, dtype)
+    length = jnp.sqrt(jnp.sum(wide**2))
+    dual = jnp.sum(jnp.abs(wide)) if norm == "linf" else length
+    reach = jnp.asarray(eps, dtype) * dual - jnp.sum(wide * mu.astype(dtype))
+    spread = jnp.asarray(sigma, dtype) * length
+    return ClassErrors(*(jax.scipy.stats.norm.cdf((reach - side * bias) / spread) for side in (1.0, -1.0)))

@@ -1,13 +1,14 @@
-"""Guarantees: what no perturbation within a radius can change."""
+"""Guarantees: what no perturbation within a radius can change, and what the true error is not above."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.numerics import bisect
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["cbc_certified_radius"]
+__all__ = ["binary_kl", "cbc_certified_radius", "kl_inverse", "mcallester_bound", "occam_bound", "seeger_bound"]
 
 
 def _growth(gain: Array, loss: Array, constant: Array) -> Array:
@@ -99,3 +100,157 @@ def cbc_certified_radius(
     length = jnp.min(jnp.asarray(bandwidth, dtype)) * jnp.log1p(jnp.where(finite, growth, 0.0))
     radius = jnp.where(finite, length, jnp.inf)
     return jnp.where(counts, jnp.where(known, radius, jnp.nan), 0.0)
+
+
+def binary_kl(q: ArrayLike, p: ArrayLike) -> Array:
+    r"""Divergence of two coins, in nats (0 where they are the same).
+
+    .. math:: \mathrm{kl}(q \| p) = q \log \frac qp + (1 - q) \log \frac{1 - q}{1 - p}
+
+    Args:
+      q: float [...] in [0, 1], the observed rate.
+      p: float, broadcasts with q, in [0, 1], the true rate.
+    Returns:
+      float32 or wider [...] >= 0; infinite where p rules out what q has seen.
+    Raises:
+      ValueError: shapes do not broadcast.
+      TypeError: q or p is not floating point.
+
+    >>> print(binary_kl(jnp.array(0.0), jnp.array(0.5)).round(4))
+    0.6931
+
+    Reference: standard.
+    """
+    q, p = checks.floating(q, "q"), checks.floating(p, "p")
+    dtype = accumulation_dtype(q, p)
+    try:
+        q, p = jnp.broadcast_arrays(q.astype(dtype), p.astype(dtype))
+    except ValueError as error:
+        raise ValueError(f"q and p must broadcast, got {list(q.shape)} and {list(p.shape)}") from error
+
+    def part(a: Array, b: Array) -> Array:
+        some = a > 0
+        possible = b > 0
+        term = jnp.where(some, a, 1.0) * (jnp.log(jnp.where(some, a, 1.0)) - jnp.log(jnp.where(possible, b, 1.0)))
+        return jnp.where(some, jnp.where(possible, term, jnp.inf), 0.0)
+
+    return jnp.maximum(part(q, p) + part(1.0 - q, 1.0 - p), 0.0)
+
+
+def kl_inverse(q: ArrayLike, bound: ArrayLike) -> Array:
+    r"""The largest true rate whose divergence from the observed one keeps within a bound.
+
+    .. math:: \mathrm{kl}^{-1}(q, c) = \sup \{p : \mathrm{kl}(q \| p) \le c\}
+
+    Args:
+      q: float [...] in [0, 1], the observed rate.
+      bound: c >= 0, float, broadcasts with q.
+    Returns:
+      float32 or wider [...] in [q, 1]; q for a bound of 0. No gradient.
+    Raises:
+      ValueError: shapes do not broadcast.
+      TypeError: q or bound is not floating point.
+
+    >>> print(kl_inverse(jnp.array(0.0), jnp.array(1.0)).round(4))  # 1 - exp(-1)
+    0.6321
+
+    Reference: standard.
+    """
+    q, bound = checks.floating(q, "q"), checks.floating(bound, "bound")
+    dtype = accumulation_dtype(q, bound)
+    try:
+        q, bound = jnp.broadcast_arrays(q.astype(dtype), bound.astype(dtype))
+    except ValueError as error:
+        raise ValueError(f"q and bound must broadcast, got {list(q.shape)} and {list(bound.shape)}") from error
+    found = bisect(lambda p: binary_kl(q, p) - bound, q, jnp.ones_like(q))
+    return jnp.where(bound > 0, found, jax.lax.stop_gradient(q))
+
+
+def _sizes(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, delta: ArrayLike) -> tuple[Array, ...]:
+    error, kl = checks.floating(error, "error"), checks.floating(kl, "kl")
+    checks.at_least(num_examples, "num_examples", 1)
+    checks.in_range(delta, "delta", 0.0, 1.0)
+    checks.positive(delta, "delta")
+    dtype = accumulation_dtype(error, kl)
+    return error.astype(dtype), kl.astype(dtype), jnp.asarray(num_examples, dtype), jnp.asarray(delta, dtype)
+
+
+def _root(x: Array) -> Array:
+    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
+
+
+def mcallester_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, delta: ArrayLike = 0.05) -> Array:
+    r"""McAllester's PAC-Bayes bound on the true error (smaller is better).
+
+    .. math:: R \le \hat R + \sqrt{\frac{\mathrm{KL} + \log(n / \delta) + 2}{2 n - 1}}
+
+    Args:
+      error: float [...], the mean training error, a loss in [0, 1]; of a posterior, its mean.
+      kl: float, broadcasts with error, >= 0, of the posterior and the prior in nats; for one hypothesis minus its log
+        prior. The prior must not have seen the examples.
+      num_examples: n, a number or an array.
+      delta: in (0, 1], the probability that the bound may fail with.
+    Returns:
+      float32 or wider [...]; above 1 it says nothing.
+    Raises:
+      ValueError: a static num_examples < 1 or delta outside (0, 1].
+      TypeError: error or kl is not floating point.
+
+    >>> print(mcallester_bound(jnp.array(0.1), jnp.array(20.0), 10_000).round(4))
+    0.1414
+
+    Reference: McAllester, "PAC-Bayesian Stochastic Model Selection" (2003); used for prompts by Akinwande et al.,
+    "Understanding prompt engineering may not require rethinking generalization" (2024). Recalled.
+    """
+    error, kl, num, delta = _sizes(error, kl, num_examples, delta)
+    return error + _root((kl + jnp.log(num / delta) + 2.0) / (2.0 * num - 1.0))
+
+
+def seeger_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, delta: ArrayLike = 0.05) -> Array:
+    r"""The PAC-Bayes-kl bound on the true error, the tightest of the family (smaller is better).
+
+    .. math:: R \le \mathrm{kl}^{-1}\Big(\hat R,\ \frac{\mathrm{KL} + \log(2 \sqrt n / \delta)}{n}\Big)
+
+    Args:
+      error: float [...], the mean training error in [0, 1].
+      kl: float, broadcasts with error, >= 0, as in ``mcallester_bound``.
+      num_examples: n, a number or an array.
+      delta: in (0, 1].
+    Returns:
+      float32 or wider [...] in [0, 1]. No gradient.
+    Raises:
+      ValueError: as ``mcallester_bound``.
+      TypeError: error or kl is not floating point.
+
+    >>> print(seeger_bound(jnp.array(0.1), jnp.array(20.0), 10_000).round(4))
+    0.1241
+
+    Reference: Maurer, "A Note on the PAC Bayesian Theorem" (2004), after Seeger. Recalled.
+    """
+    error, kl, num, delta = _sizes(error, kl, num_examples, delta)
+    return kl_inverse(error, (kl + jnp.log(2.0 * jnp.sqrt(num) / delta)) / num)
+
+
+def occam_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, delta: ArrayLike = 0.05) -> Array:
+    r"""The bound for one hypothesis out of countably many, by their prior probabilities (smaller is better).
+
+    .. math:: R \le \hat R + \sqrt{\frac{-\log P(h) + \log(1 / \delta)}{2 n}}
+
+    Args:
+      error: float [...], the training error in [0, 1].
+      kl: float, broadcasts with error: minus the log prior probability of the hypothesis, in nats.
+      num_examples: n, a number or an array.
+      delta: in (0, 1].
+    Returns:
+      float32 or wider [...]; above 1 it says nothing.
+    Raises:
+      ValueError: as ``mcallester_bound``.
+      TypeError: error or kl is not floating point.
+
+    >>> print(occam_bound(jnp.array(0.1), jnp.array(20.0), 10_000).round(4))
+    0.1339
+
+    Reference: Langford, "Tutorial on Practical Prediction Theory for Classification" (2005). Standard.
+    """
+    error, kl, num, delta = _sizes(error, kl, num_examples, delta)
+    return error + _root((kl - jnp.log(delta)) / (2.0 * num))

@@ -8,7 +8,7 @@ from jaxlab.numerics import masked_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["kendall_tau", "pearson", "precision_at_t", "spearman"]
+__all__ = ["kendall_tau", "pearson", "precision_at_t", "spearman", "spearman_brown", "split_half_reliability"]
 
 
 def pearson(a: ArrayLike, b: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -164,3 +164,74 @@ def _paired(
     counts = jnp.ones(first.shape, bool) if mask is None else mask
     known = ~jnp.any(counts & (jnp.isnan(first) | jnp.isnan(second)))
     return jax.lax.stop_gradient(first), jax.lax.stop_gradient(second), counts, known
+
+
+def spearman_brown(r: ArrayLike, *, factor: ArrayLike = 2.0) -> Array:
+    r"""The reliability of a test made longer, from that of the test (larger is better).
+
+    .. math:: \frac{k r}{1 + (k - 1) r}
+
+    Args:
+      r: float [...], the correlation of two parallel tests.
+      factor: k > 0, how many times longer; 2 for the whole whose halves correlate by r.
+    Returns:
+      float32 or wider [...]; 0, 1 stay; NaN where the denominator is not above 0.
+    Raises:
+      ValueError: a static factor <= 0.
+      TypeError: r is not floating point.
+
+    >>> print(spearman_brown(jnp.array([0.0, 0.5, 1.0])).round(4))
+    [0.     0.6667 1.    ]
+
+    Reference: Spearman and Brown (1910). Standard.
+    """
+    r = checks.floating(r, "r")
+    checks.positive(factor, "factor")
+    wide = r.astype(accumulation_dtype(r))
+    below = 1.0 + (factor - 1.0) * wide
+    return jnp.where(below > 0, factor * wide / jnp.where(below > 0, below, 1.0), jnp.nan)
+
+
+def split_half_reliability(
+    key: Array, ratings: ArrayLike, where: ArrayLike | None = None, *, num_splits: int = 100
+) -> Array:
+    r"""Reliability of mean ratings: what no prediction of them can be expected to exceed (larger is better).
+
+    .. math:: \frac1S \sum_s \frac{2 r_s}{1 + r_s}, \qquad r_s \text{ of the means of two random halves}
+
+    The ratings of every item are split anew, so raters need not be the same for all items.
+
+    Args:
+      key: typed PRNG key of the splits.
+      ratings: float [R, N], of N items.
+      where: bool [R, N], True where there is a rating; items with fewer than two are left out.
+      num_splits: S, static.
+    Returns:
+      float32 or wider scalar; 1 where all raters agree on items that differ.
+    Raises:
+      ValueError: shapes do not agree, or num_splits < 1.
+      TypeError: ratings are not floating point, or where is not boolean.
+
+    >>> ratings = jnp.array([[1.0, 2.0, 5.0], [1.0, 2.0, 5.0]])
+    >>> print(split_half_reliability(jax.random.key(0), ratings, num_splits=4).round(4))
+    1.0
+
+    Reference: standard; the ceiling of Marjieh et al., "Words are all you need? Language as an approximation for human
+    similarity judgments" (2023).
+    """
+    ratings = checks.rank(checks.floating(ratings, "ratings"), "ratings", 2, layout="[R, N]")
+    checks.size(num_splits, "num_splits")
+    mask = checks.mask(where, "where", ratings.shape)
+    given = jnp.ones(ratings.shape, bool) if mask is None else mask
+    wide = jnp.where(given, ratings.astype(accumulation_dtype(ratings)), 0.0)
+    number = jnp.sum(given, axis=0)
+    usable = number > 1
+
+    def one_split(key: Array) -> Array:
+        order = jnp.where(given, jax.random.uniform(key, ratings.shape), 2.0)
+        place = jnp.argsort(jnp.argsort(order, axis=0), axis=0)  # those given come first, in random order
+        first = given & (place < number // 2)
+        means = [masked_mean(wide, half, axis=0) for half in (first, given & ~first)]
+        return spearman_brown(pearson(*means, where=usable))
+
+    return jnp.mean(jax.lax.map(one_split, jax.random.split(key, num_splits)))

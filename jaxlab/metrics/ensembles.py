@@ -1,5 +1,7 @@
 """How the members of an ensemble differ, and what that is worth."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -7,10 +9,81 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype, masked_mean
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["pairwise_disagreement"]
+__all__ = ["EnsembleDecomposition", "ensemble_decomposition", "pairwise_disagreement"]
 
 
-def pairwise_disagreement(probs: ArrayLike, *, kind: str = "kl", where: ArrayLike | None = None) -> Array:
+class EnsembleDecomposition(NamedTuple):
+    """Loss of the mean prediction = mean loss of the members - diversity; scalars."""
+
+    ensemble: Array
+    members: Array
+    diversity: Array
+
+
+def ensemble_decomposition(
+    logits: ArrayLike, labels: ArrayLike, *, score: str = "nll", where: ArrayLike | None = None
+) -> EnsembleDecomposition:
+    r"""What an ensemble loses, what its members lose, and the difference that their diversity makes (losses).
+
+    .. math:: -\log \bar p_y = \frac1M \sum_m -\log p^m_y - D, \qquad
+              \|\bar p - e_y\|^2 = \frac1M \sum_m \|p^m - e_y\|^2 - \sum_k \mathrm{Var}_m\, p^m_k
+
+    Args:
+      logits: float [M, N, K], M networks; the ensemble is the mean of their distributions.
+      labels: int [N] in [0, K); outside gives NaN: leave such examples out by ``where``.
+      score: "nll" (nats) or "brier", static.
+      where: bool [N], True where an example counts.
+    Returns:
+      EnsembleDecomposition of float32 or wider scalars, means over examples; ensemble = members - diversity to
+      rounding, all 0 if nothing counts.
+    Raises:
+      ValueError: shapes do not agree, or an unknown score.
+      TypeError: logits are not floating point, labels not integers, or where not boolean.
+
+    >>> found = ensemble_decomposition(jnp.log(jnp.array([[[0.9, 0.1]], [[0.1, 0.9]]])), jnp.array([0]), score="brier")
+    >>> print(*(value.round(4) for value in found))
+    0.5 0.82 0.32
+
+    Reference: Abe et al., "Pathologies of Predictive Diversity in Deep Ensembles" (2023); both identities are standard.
+    """
+    logits = checks.rank(checks.floating(logits, "logits"), "logits", 3, layout="[M, N, K]")
+    labels = checks.integer(labels, "labels")
+    if labels.shape != logits.shape[1:2]:
+        raise ValueError(f"labels must have shape [{logits.shape[1]}] to match logits, got {list(labels.shape)}")
+    checks.one_of(score, "score", ("nll", "brier"))
+    mask = checks.mask(where, "where", labels.shape)
+    logs = member_log_probs(logits, mask)
+    one_hot = jax.nn.one_hot(labels, logits.shape[-1], dtype=logs.dtype)
+    known = jnp.sum(one_hot, axis=-1) > 0
+    if score == "nll":
+        own = jnp.where(known, jnp.sum(jnp.where(one_hot > 0, logs, 0.0), axis=-1), jnp.nan)
+        parts = (-log_mean_exp(own), -jnp.mean(own, axis=0), log_mean_exp(own) - jnp.mean(own, axis=0))
+    else:
+        probs, truth = jnp.exp(logs), jnp.where(known[:, None], one_hot, jnp.nan)
+        of_mean = jnp.sum((jnp.mean(probs, axis=0) - truth) ** 2, axis=-1)
+        parts = (of_mean, jnp.mean(jnp.sum((probs - truth) ** 2, axis=-1), axis=0), variance_over_members(probs))
+    return EnsembleDecomposition(*(masked_mean(part, mask) for part in parts))
+
+
+def member_log_probs(logits: Array, mask: Array | None) -> Array:
+    """Log-probabilities [M, ..., K], uniform where masked."""
+    wide = logits.astype(accumulation_dtype(logits))
+    return jax.nn.log_softmax(wide if mask is None else jnp.where(mask[..., None], wide, 0.0))
+
+
+def log_mean_exp(logs: Array) -> Array:
+    """log of the mean over members (axis 0), for log-probabilities of any size."""
+    return jax.nn.logsumexp(logs, axis=0) - jnp.log(jnp.asarray(logs.shape[0], logs.dtype))
+
+
+def variance_over_members(probs: Array) -> Array:
+    """Variance over axis 0, summed over the last: [...]."""
+    return jnp.sum(jnp.mean((probs - jnp.mean(probs, axis=0)) ** 2, axis=0), axis=-1)
+
+
+def pairwise_disagreement(
+    probs: ArrayLike, *, kind: str = "kl", where: ArrayLike | None = None, reduce: bool = True
+) -> Array:
     r"""How far the predictions of every two members lie apart, averaged over examples (larger is more diverse).
 
     .. math:: d_{gh} = \frac1N \sum_n \tfrac12 \big[ \mathrm{KL}(p^g_n \| p^h_n) + \mathrm{KL}(p^h_n \| p^g_n) \big],
@@ -20,9 +93,11 @@ def pairwise_disagreement(probs: ArrayLike, *, kind: str = "kl", where: ArrayLik
       probs: float [M, N, K], the distributions of M members; rows sum to 1.
       kind: "kl" (nats), "l1" (mean over classes, in [0, 2 / K]) or "argmax" (a rate), static.
       where: bool [N], True where an example counts.
+      reduce: static; False gives one value per example, by whose mean over members one picks examples to ask about.
     Returns:
       float32 (wider if probs are) [M, M], symmetric with a diagonal of 0; 0 if nothing counts. For "kl" a class that
-      one member rules out and the other does not makes the value infinite. "argmax" has no gradient.
+      one member rules out and the other does not makes the value infinite. "argmax" has no gradient. Without
+      ``reduce`` [M, M, N], 0 for an example that does not count.
     Raises:
       ValueError: probs are not [M, N, K], an unknown kind, or where is not [N].
       TypeError: probs are not floating point, or where is not boolean.
@@ -55,5 +130,8 @@ def pairwise_disagreement(probs: ArrayLike, *, kind: str = "kl", where: ArrayLik
     else:
         choice = jnp.argmax(wide, axis=-1)
         apart = (choice[:, None] != choice[None, :]).astype(wide.dtype)
-    pairs = masked_mean(apart, jnp.ones(probs.shape[1], bool) if mask is None else mask, axis=-1)
-    return jnp.where(jnp.eye(probs.shape[0], dtype=bool), 0.0, pairs)
+    others = ~jnp.eye(probs.shape[0], dtype=bool)
+    counts = jnp.ones(probs.shape[1], bool) if mask is None else mask
+    if not reduce:
+        return jnp.where(others[..., None] & counts, apart, 0.0)
+    return jnp.where(others, masked_mean(apart, counts, axis=-1), 0.0)

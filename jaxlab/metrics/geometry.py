@@ -9,7 +9,14 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype, masked_mean, normalize, segment_mean
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["ClassScatter", "class_scatter", "expected_squared_distance", "feature_diversity", "subspace_distance"]
+__all__ = [
+    "ClassScatter",
+    "class_scatter",
+    "expected_squared_distance",
+    "feature_diversity",
+    "fisher_discriminant_ratio",
+    "subspace_distance",
+]
 
 
 class ClassScatter(NamedTuple):
@@ -197,3 +204,35 @@ def _labelled(
     counts = counts if mask is None else counts & mask
     wide = jnp.where(counts[:, None], features.astype(accumulation_dtype(features)), 0.0)
     return wide, jnp.clip(labels, 0, num_classes - 1), counts
+
+
+def fisher_discriminant_ratio(
+    features: ArrayLike, labels: ArrayLike, *, num_classes: int, where: ArrayLike | None = None
+) -> Array:
+    r"""How far class means lie apart, beside the spread within classes (larger is better separated).
+
+    .. math:: \operatorname{tr} \Sigma_B / \operatorname{tr} \Sigma_W
+
+    with the matrices of ``class_scatter``, where every class weighs the same in the first.
+
+    Args:
+      features: float [N, D].
+      labels: int [N]; rows with a label outside [0, num_classes) are left out.
+      num_classes: K, static.
+      where: bool [N], True for the rows that count.
+    Returns:
+      float32 (wider if features are) scalar >= 0: infinite where classes are single points, 0 where all is one point.
+    Raises:
+      ValueError: shapes do not agree, or num_classes < 1.
+      TypeError: features are not floating point, labels not integers, or where not boolean.
+
+    >>> features = jnp.array([[0.0], [1.0], [4.0], [5.0]])
+    >>> print(fisher_discriminant_ratio(features, jnp.array([0, 0, 1, 1]), num_classes=2))
+    16.0
+
+    Reference: standard.
+    """
+    scatter = class_scatter(features, labels, num_classes=num_classes, where=where)
+    between, within = jnp.trace(scatter.between), jnp.trace(scatter.within)
+    ratio = between / jnp.where(within > 0, within, 1.0)
+    return jnp.where(within > 0, ratio, jnp.where(between > 0, jnp.inf, 0.0))
