@@ -7,7 +7,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["gan_discriminator", "gan_generator"]
+__all__ = ["adversarial_linear_margin", "gan_discriminator", "gan_generator"]
 
 
 def gan_discriminator(real_logits: ArrayLike, fake_logits: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -59,6 +59,66 @@ def gan_generator(fake_logits: ArrayLike, *, where: ArrayLike | None = None) -> 
     """
     fake = checks.floating(fake_logits, "fake_logits")
     return _softplus(-fake, checks.mask(where, "where", fake.shape))
+
+
+def adversarial_linear_margin(
+    x: ArrayLike,
+    labels: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike,
+    *,
+    eps: ArrayLike,
+    norm: str = "l2",
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Logistic loss of a linear classifier under the worst attack within a radius (per example; larger is worse).
+
+    .. math:: \max_{\|\delta\|_p \le \epsilon} \log\big(1 + e^{-y (w^\top (x + \delta) + b)}\big)
+              = \log\big(1 + e^{-(y (w^\top x + b) - \epsilon \|w\|_q)}\big), \qquad \tfrac1p + \tfrac1q = 1
+
+    No attack has to be run: against a linear classifier the worst one is known.
+
+    Args:
+      x: float [..., D].
+      labels: int [...], 1 for y = 1 and 0 for y = -1; another gives NaN for that example.
+      weight: float [D], w.
+      bias: float scalar, b.
+      eps: radius >= 0, a number or an array that broadcasts to [...].
+      norm: "l2" or "linf", p of the attack, static.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if an input is) [...] > 0.
+    Raises:
+      ValueError: shapes do not agree, an unknown norm, or a static eps < 0.
+      TypeError: x or weight is not floating point, labels are not integers, or where is not boolean.
+
+    >>> x, weight = jnp.array([1.0, 0.0]), jnp.array([3.0, 4.0])
+    >>> print(adversarial_linear_margin(x, jnp.array(1), weight, 0.0, eps=0.6).round(4))
+    0.6931
+
+    Reference: Hu et al., "Understanding the Impact of Adversarial Robustness on Accuracy Disparity" (2023); the inner
+    maximum is inferred (the authors' code takes one gradient step, which reaches it).
+    """
+    x, labels = checks.floating(x, "x"), checks.integer(labels, "labels")
+    weight = checks.rank(checks.floating(weight, "weight"), "weight", 1, layout="[D]")
+    if x.shape != (*labels.shape, weight.shape[0]):
+        raise ValueError(f"x must have shape {[*labels.shape, weight.shape[0]]}, got {list(x.shape)}")
+    checks.one_of(norm, "norm", ("l2", "linf"))
+    checks.at_least(eps, "eps", 0.0)
+    mask = checks.mask(where, "where", labels.shape)
+    dtype = accumulation_dtype(x, weight)
+    rows = x.astype(dtype) if mask is None else jnp.where(mask[..., None], x.astype(dtype), 0.0)
+    wide = weight.astype(dtype)
+    if norm == "linf":
+        length = jnp.sum(jnp.abs(wide))
+    else:
+        squares = jnp.sum(wide**2)
+        length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    sign = jnp.where(labels == 1, 1.0, -1.0).astype(dtype)
+    score = jnp.matmul(rows, wide, precision="highest") + jnp.asarray(bias, dtype)
+    worst = _softplus(jnp.asarray(eps, dtype) * length - sign * score, mask)
+    strange = (labels != 0) & (labels != 1)
+    return jnp.where(strange if mask is None else strange & mask, jnp.nan, worst)
 
 
 def _softplus(x: Array, mask: Array | None) -> Array:

@@ -11,7 +11,7 @@ from jaxlab.numerics import straight_through
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["DocParams", "conditional_mi_contrastive", "doc_tabular", "doc_tabular_init"]
+__all__ = ["DocParams", "conditional_mi_contrastive", "doc_tabular", "doc_tabular_init", "gaussian_kl"]
 
 
 class DocParams(NamedTuple):
@@ -175,6 +175,38 @@ def doc_tabular(
     losses += energy_weight * conditional_mi_contrastive(own, energies, jnp.log(prior.astype(dtype)))
     losses = jnp.where(exists, losses, jnp.nan)
     return losses if mask is None else jnp.where(mask, losses, 0.0)
+
+
+def gaussian_kl(mean: ArrayLike, log_var: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""How far a Gaussian with a diagonal covariance is from the standard one (per example; larger is worse).
+
+    .. math:: KL\big(N(\mu, \sigma^2) \,\|\, N(0, I)\big) =
+              \tfrac12 \sum_d \big(\mu_d^2 + \sigma_d^2 - 1 - \log \sigma_d^2\big)
+
+    Args:
+      mean: float [..., D].
+      log_var: logarithm of the variance, float, broadcasts to the shape of mean.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 or wider [...], >= 0, accurate where it is small.
+    Raises:
+      ValueError: mean has no axis, or log_var does not broadcast.
+      TypeError: an array is not floating point.
+
+    >>> print(gaussian_kl(jnp.array([[0.0, 2.0]]), jnp.zeros((1, 2))))
+    [2.]
+
+    Reference: Kingma and Welling, "Auto-Encoding Variational Bayes" (2014), standard.
+    """
+    mean, log_var = checks.floating(mean, "mean"), checks.floating(log_var, "log_var")
+    if mean.ndim < 1 or jnp.broadcast_shapes(mean.shape, log_var.shape) != mean.shape:
+        raise ValueError(f"log_var must broadcast to mean [..., D], got {list(log_var.shape)} and {list(mean.shape)}")
+    mask = checks.mask(where, "where", mean.shape[:-1])
+    dtype = accumulation_dtype(mean, log_var)
+    center, spread = mean.astype(dtype), jnp.broadcast_to(log_var.astype(dtype), mean.shape)
+    if mask is not None:
+        center, spread = (jnp.where(mask[..., None], value, 0.0) for value in (center, spread))
+    return 0.5 * jnp.sum(center**2 + (jnp.expm1(spread) - spread), axis=-1)
 
 
 def _check_tables(params: DocParams) -> None:

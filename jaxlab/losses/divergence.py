@@ -72,13 +72,15 @@ def relation_kl(
     .. math:: \ell_i = KL\big(\mathrm{softmax}_j (s^t_{ij} / \tau) \,\big\|\, \mathrm{softmax}_j (s_{ij} / \tau)\big)
 
     "cosine" takes the cosines of row i with all OTHER rows, so that scaling a row changes nothing; two rows then leave
-    one entry to a softmax and give 0: it takes three. "dot" takes inner products with all rows, itself included.
+    one entry to a softmax and give 0: it takes three. "dot" takes inner products with all rows, itself included;
+    "scaled_dot" divides them by the square root of each side's own width, as attention does. Distilling the relations
+    of queries, keys or values is "scaled_dot" on [..., relation heads, tokens, width of a head] of both networks.
 
     Args:
       features: float [..., N, D], a row per example; leading axes (heads) stay apart.
       targets: float [..., N, E] of the network to be like; E may differ from D. They pass no gradient.
-      mode: "cosine" or "dot".
-      temperature: tau > 0; the square root of D makes "dot" the scores of attention.
+      mode: "cosine", "dot" or "scaled_dot", static.
+      temperature: tau > 0.
       where: bool [..., N], True where a row counts; the others are nobody's neighbours, give 0 and no gradient.
     Returns:
       float32 or wider [..., N], >= 0 to rounding; 0 where features equal targets, or where no other row counts.
@@ -93,10 +95,10 @@ def relation_kl(
     Reference: "cosine" is that of Zhu et al., "DomainStudio: Fine-Tuning Diffusion Models for Domain-Driven Image
     Generation using Limited Data" (2023), checked against the authors' code, which divides the mean of the rows by
     N - 1 once more; "dot" that of Jeon et al., "Improving Diversity in Zero-Shot GAN Adaptation with Semantic
-    Variations" (2023), paper text.
+    Variations" (2023), paper text; "scaled_dot" that of Wang et al., "MiniLMv2" (2021), recalled.
     """
     features, targets = checks.floating(features, "features"), checks.floating(targets, "targets")
-    checks.one_of(mode, "mode", ("cosine", "dot"))
+    checks.one_of(mode, "mode", ("cosine", "dot", "scaled_dot"))
     checks.positive(temperature, "temperature")
     if features.ndim < 2 or features.shape[:-1] != targets.shape[:-1]:
         raise ValueError(
@@ -122,6 +124,8 @@ def relation_kl(
             scores = cosine_similarity(x)
         else:
             scores = jnp.einsum("...nd,...md->...nm", x, x, precision="highest")
+        if mode == "scaled_dot":
+            scores /= x.shape[-1] ** 0.5
         return jax.nn.log_softmax(scores / temperature, axis=-1, where=kept)
 
     q, p = (jnp.where(kept, log_probs(value), 0.0) for value in (student, teacher))

@@ -34,6 +34,21 @@ def test_dot_mode_takes_the_row_itself():
     np.testing.assert_allclose(losses.relation_kl(A, B, mode="dot"), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_scaled_dot_divides_each_side_by_the_root_of_its_own_width():
+    got = losses.relation_kl(A, B, mode="scaled_dot")
+    np.testing.assert_allclose(got, losses.relation_kl(A / 3**0.25, B / 4**0.25, mode="dot"), rtol=1e-4, atol=1e-6)
+    assert np.abs(np.asarray(got) - losses.relation_kl(A, B, mode="dot")).max() > 0.1
+
+
+def test_attention_relations_ignore_a_rotation_inside_each_head():
+    values = rng.normal(size=(2, 3, 5, 4)).astype(np.float32)  # examples, heads, tokens, width
+    turns = np.linalg.qr(rng.normal(size=(3, 4, 4)))[0].astype(np.float32)
+    turned = np.einsum("bhnd,hde->bhne", values, turns)
+    np.testing.assert_allclose(losses.relation_kl(turned, values, mode="scaled_dot"), 0.0, atol=1e-5)
+    across = values[:, [1, 2, 0]]  # the same numbers under other heads
+    assert np.asarray(losses.relation_kl(across, values, mode="scaled_dot")).mean() > 0.1
+
+
 def test_the_length_of_a_row_matters_to_dot_alone():
     longer = A * np.array([[2.0], [0.1], [5.0], [1.0], [30.0]], np.float32)
     heads = losses.relation_kl(jnp.stack([A, longer]), jnp.stack([A, A]))

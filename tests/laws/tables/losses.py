@@ -23,6 +23,44 @@ def doc_tables(rng):
 
 
 ROWS = {
+    "noprop_dt": Row(
+        losses.noprop_dt,
+        inputs(prediction=normal(N, D), targets=normal(N, D), snr_difference=uniform(N, low=0.5), where=mask(N)),
+        static={"num_blocks": 3},
+        batch=("prediction", "targets", "snr_difference", "where"),
+        diff=("prediction", "targets"),
+        bf16=("prediction", "targets"),
+    ),
+    "forward_forward": Row(
+        losses.forward_forward,
+        inputs(g_pos=normal(N), g_neg=normal(N), where=mask(N)),
+        batch=("g_pos", "g_neg", "where"),
+        diff=("g_pos", "g_neg"),
+        bf16=("g_pos", "g_neg"),
+    ),
+    "contrastive_cosine": Row(
+        losses.contrastive_cosine,
+        inputs(y_pos=normal(N, D), y_neg=normal(N, D), where=mask(N)),
+        batch=("y_pos", "y_neg", "where"),
+        diff=("y_pos", "y_neg"),
+        bf16=("y_pos", "y_neg"),
+    ),
+    "contrastive_cosine/direction": Row(
+        losses.contrastive_cosine,
+        inputs(
+            y_pos=normal(N, D), y_neg=normal(N, D), direction=normal(D), scale=uniform(low=1.0, high=5.0), where=mask(N)
+        ),
+        batch=("y_pos", "y_neg", "where"),
+        diff=("y_pos", "y_neg", "direction"),
+        bf16=("y_pos", "y_neg"),
+    ),
+    "gaussian_kl": Row(
+        losses.gaussian_kl,
+        inputs(mean=normal(N, D), log_var=normal(N, D), where=mask(N)),
+        batch=("mean", "log_var", "where"),
+        diff=("mean", "log_var"),
+        bf16=("mean", "log_var"),
+    ),
     "pseudo_residuals": Row(
         losses.pseudo_residuals,
         inputs(predictions=normal(N, C), targets=integers(N, high=C), where=mask(N)),
@@ -191,6 +229,15 @@ ROWS = {
         diff=("features",),
         bf16=("features", "targets"),
     ),
+    "relation_kl/scaled_dot": Row(
+        losses.relation_kl,
+        inputs(features=normal(N, D), targets=normal(N, C), where=mask(N)),
+        static={"mode": "scaled_dot"},
+        batch=("features", "targets", "where"),
+        couples=True,
+        diff=("features",),
+        bf16=("features", "targets"),
+    ),
     "clip_directional": Row(
         losses.clip_directional,
         inputs(directions=normal(N, D), targets=normal(D), where=mask(N)),
@@ -211,6 +258,21 @@ ROWS = {
         inputs(**{name: lambda rng: {"w": uniform(D, C)(rng), "b": uniform(C)(rng)} for name in EWC}),
         diff=("params",),
         bf16=("params", "anchor", "fisher"),
+    ),
+    "unconstrained_feature_mse": Row(
+        losses.unconstrained_feature_mse,
+        inputs(
+            features=normal(N, D),
+            weights=lambda rng: [normal(D, M)(rng), normal(M, C)(rng)],
+            labels=integers(N, high=C),
+            weight_decay=uniform(),
+            feature_decay=uniform(),
+            where=mask(N),
+        ),
+        batch=("features", "labels", "where"),
+        couples=True,
+        diff=("features", "weights"),
+        bf16=("features", "weights"),
     ),
     "gan_discriminator": Row(
         losses.gan_discriminator,
@@ -342,5 +404,108 @@ ROWS |= {
         batch=("features", "labels", "where"),
         diff=("features", "points", "radius"),
         bf16=("features", "points"),
+    ),
+}
+
+# Members or heads come first, the batch second.
+MEMBERS = {"mask": "`where` is over the second axis; proofs in tests/losses"}
+ENSEMBLE = {"diff": ("logits",), "bf16": ("logits",), "skip": MEMBERS}
+
+ROWS |= {
+    "head_mutual_information": Row(
+        losses.head_mutual_information,
+        inputs(probs=probabilities(3, N, C), where=mask(N)),
+        diff=("probs",),
+        bf16=("probs",),
+        skip=MEMBERS,
+    ),
+    "dbat_disagreement": Row(
+        losses.dbat_disagreement,
+        inputs(logits_new=normal(N, C), logits_old=normal(2, N, C), where=mask(N)),
+        diff=("logits_new",),
+        bf16=("logits_new", "logits_old"),
+        skip=MEMBERS,
+    ),
+    "divdis_objective": Row(
+        losses.divdis_objective,
+        inputs(
+            logits=normal(2, N, C),
+            labels=integers(N, high=C),
+            unlabelled_logits=normal(2, M, C),
+            diversity_weight=uniform(),
+            prior_weight=uniform(),
+            where=mask(N),
+            unlabelled_where=mask(M),
+        ),
+        diff=("logits", "unlabelled_logits"),
+        bf16=("logits", "unlabelled_logits"),
+        skip=MEMBERS,
+    ),
+    "jensen_gap": Row(
+        losses.jensen_gap, inputs(logits=normal(3, N, C), labels=integers(N, high=C), where=mask(N)), **ENSEMBLE
+    ),
+} | {
+    f"diversity_regularized_ensemble{variant}": Row(
+        losses.diversity_regularized_ensemble,
+        inputs(logits=normal(3, N, C), labels=integers(N, high=C), gamma=uniform(low=-1.0), where=mask(N)),
+        static={"diversity": kind},
+        **ENSEMBLE,
+    )
+    for variant, kind in (("", "jensen"), ("/variance", "variance"), ("/js", "js"), ("/kl", "kl"))
+}
+
+ROWS |= {
+    "adversarial_linear_margin": Row(
+        losses.adversarial_linear_margin,
+        inputs(
+            x=normal(N, D),
+            labels=integers(N, high=2),
+            weight=normal(D),
+            bias=normal(),
+            eps=uniform(high=0.3),
+            where=mask(N),
+        ),
+        batch=("x", "labels", "where"),
+        diff=("x", "weight", "bias"),
+        bf16=("x", "weight"),
+    ),
+    "joint_distance_covariance": Row(
+        losses.joint_distance_covariance,
+        inputs(
+            xs=lambda rng: [normal(N, D)(rng), normal(N, 1)(rng), normal(N, 2)(rng)],
+            c=uniform(low=0.5, high=1.5),
+            where=mask(N),
+        ),
+        batch=("xs", "where"),
+        couples=True,
+        diff=("xs",),
+        bf16=("xs",),
+        tol=1e-4,
+    ),
+    "concatenated_distance_covariance": Row(
+        losses.concatenated_distance_covariance,
+        inputs(
+            predictions=normal(N, 1),
+            attributes=lambda rng: [normal(N, D)(rng), normal(N, 2)(rng)],
+            where=mask(N),
+        ),
+        batch=("predictions", "attributes", "where"),
+        couples=True,
+        diff=("predictions",),
+        bf16=("predictions",),
+        tol=1e-4,
+    ),
+    "compound_supervision": Row(
+        losses.compound_supervision,
+        inputs(
+            reconstructions=normal(2, N, D),
+            images=uniform(N, D),
+            logits=normal(3, N, C),
+            labels=integers(N, high=C),
+            where=mask(N),
+        ),
+        diff=("reconstructions", "logits"),
+        bf16=("reconstructions", "images", "logits"),
+        skip={"mask": "the batch is the second axis of two arguments: tests/losses"},
     ),
 }
