@@ -2,13 +2,14 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["fourier_features", "sinusoidal_embedding"]
+__all__ = ["embed_label", "fourier_features", "sinusoidal_embedding"]
 
 
 def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4) -> Array:
@@ -85,3 +86,41 @@ def fourier_features(x: ArrayLike, frequencies: ArrayLike) -> Array:
         turns = jnp.matmul(rows, basis, precision="highest")
     angles = 2.0 * jnp.pi * turns
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def embed_label(
+    x: ArrayLike, labels: ArrayLike, *, num_classes: int, scale: ArrayLike = 1.0, replace: bool = False
+) -> Array:
+    r"""Writes labels into the inputs, for layers that are to judge whether the two belong together.
+
+    .. math:: [\,s\, e_y \,\|\, x\,] \quad\text{or}\quad [\,s\, e_y \,\|\, x_{C:}\,]
+
+    Args:
+      x: float [..., D].
+      labels: int [...], in [0, num_classes); outside gives NaN in the label's entries.
+      num_classes: C, static.
+      scale: s, what the label's entry is set to; a float or an array that broadcasts to [...].
+      replace: static. True puts the label over the first C entries, which pictures with an empty border can spare;
+        False puts it in front.
+    Returns:
+      The dtype of x, [..., C + D], or [..., D] if replace.
+    Raises:
+      ValueError: shapes do not agree, num_classes < 1, or replace with fewer than C entries.
+      TypeError: x is not floating point, or labels are not integers.
+
+    >>> print(embed_label(jnp.array([[5.0, 6.0, 7.0]]), jnp.array([1]), num_classes=2, replace=True))
+    [[0. 1. 7.]]
+
+    Reference: Hinton, "The Forward-Forward Algorithm: Some Preliminary Investigations" (2022), standard; both forms are
+    in the code of Momeni et al., "Backpropagation-free Training of Deep Physical Neural Networks" (2023), checked.
+    """
+    x, y = checks.floating(x, "x"), checks.integer(labels, "labels")
+    classes = checks.size(num_classes, "num_classes")
+    if x.ndim < 1 or x.shape[:-1] != y.shape:
+        raise ValueError(f"labels must have shape {list(x.shape[:-1])} to match x, got {list(y.shape)}")
+    if replace and x.shape[-1] < classes:
+        raise ValueError(f"x must have at least {classes} entries to be replaced, got {x.shape[-1]}")
+    known = ((y >= 0) & (y < classes))[..., None]
+    code = jnp.where(known, jax.nn.one_hot(y, classes, dtype=x.dtype), jnp.nan)
+    code = code * jnp.asarray(scale, x.dtype)[..., None]
+    return jnp.concatenate([code, x[..., classes:] if replace else x], axis=-1)

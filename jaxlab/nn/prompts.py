@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.nn.layers import dense, layer_norm
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, PyTree
 
@@ -110,7 +111,7 @@ def transformer_block(
     Reference: Dosovitskiy et al., "An Image is Worth 16x16 Words" (2021), standard.
     """
     x = _wide_tokens(params, tokens, "tokens", heads)
-    normed = _layer_norm(params["norm1"], x)
+    normed = layer_norm(params["norm1"], x)
     return _finish_block(params, x, _attend(params, normed, normed, heads, prompts))
 
 
@@ -157,9 +158,9 @@ def pathway_block(
         raise ValueError(
             f"stream must have shape {[*x.shape[:-2], '1 + S', x.shape[-1]]} with S >= 1, got {list(stream.shape)}"
         )
-    normed = _layer_norm(params["norm1"], stream)
+    normed = layer_norm(params["norm1"], stream)
     cls, selectors = normed[..., :1, :], normed[..., 1:, :]
-    summaries = summarize_tokens(selectors, _layer_norm(params["norm1"], x))
+    summaries = summarize_tokens(selectors, layer_norm(params["norm1"], x))
     attended = _attend(params, cls, jnp.concatenate([cls, summaries], axis=-2), heads, prompts)
     return _finish_block(params, stream, jnp.concatenate([attended, selectors], axis=-2))
 
@@ -274,14 +275,6 @@ def _wide_tokens(params: PyTree, tokens: ArrayLike, name: str, heads: int) -> Ar
     return tokens.astype(accumulation_dtype(tokens))
 
 
-def _layer_norm(params: PyTree, x: Array) -> Array:
-    return jax.nn.standardize(x, axis=-1, epsilon=1e-6) * params["scale"] + params["bias"]
-
-
-def _dense(params: PyTree, x: Array) -> Array:
-    return x @ params["kernel"] + params["bias"]
-
-
 def _attend(
     params: PyTree,
     queries: Array,
@@ -298,7 +291,7 @@ def _attend(
     )
     none = jnp.zeros((0, *q.shape[-2:]), q.dtype)
     before = (none, none) if prompts is None else [_fitting(prompt, q) for prompt in prompts]
-    return _dense(params["proj"], prefix_attention(q, k, v, *before).reshape(*queries.shape[:-1], dim))
+    return dense(params["proj"], prefix_attention(q, k, v, *before).reshape(*queries.shape[:-1], dim))
 
 
 def _fitting(prompt: ArrayLike, q: Array) -> Array:
@@ -310,5 +303,5 @@ def _fitting(prompt: ArrayLike, q: Array) -> Array:
 
 def _finish_block(params: PyTree, x: Array, attended: Array) -> Array:
     x = x + attended
-    inner = jax.nn.gelu(_dense(params["mlp_in"], _layer_norm(params["norm2"], x)), approximate=False)
-    return x + _dense(params["mlp_out"], inner)
+    inner = jax.nn.gelu(dense(params["mlp_in"], layer_norm(params["norm2"], x)), approximate=False)
+    return x + dense(params["mlp_out"], inner)

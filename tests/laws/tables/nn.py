@@ -1,7 +1,10 @@
 """Rows of jaxlab.nn."""
 
+import jax.numpy as jnp
+import numpy as np
+
 from jaxlab import nn
-from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, prng, uniform
+from tests.laws.row import C, D, M, N, Row, generator, inputs, integers, mask, normal, positive_definite, prng, uniform
 
 H = 4
 
@@ -33,6 +36,43 @@ def boosted(rng):
     return nn.Boosted(small_network(3)(rng), normal(3)(rng), normal(C)(rng))
 
 
+def softmax_free(rng):
+    """Parameters of a block with two heads."""
+    layers = {"q": (H, H), "v": (H, H), "proj": (H, H), "mlp_in": (H, M), "mlp_out": (M, H)}
+    norm = lambda width: {"scale": 1 + normal(width, scale=0.1)(rng), "bias": normal(width, scale=0.1)(rng)}  # noqa: E731
+    return {
+        **{name: dense(*shape)(rng) for name, shape in layers.items()},
+        "landmarks": {"kernel": normal(2, 2, 2, 2)(rng), **norm(2)},
+        "conv": normal(3, 3, 2)(rng),
+        "norm1": norm(H),
+        "norm2": norm(H),
+    }
+
+
+def level(params, below, above):
+    """A level of a reversible column."""
+    update = jnp.tanh(below @ params["down"])
+    return update if above is None else update + above @ params["up"]
+
+
+def levels(*columns):
+    """A spec of the parameters of two levels, D and H wide."""
+    shapes = ({"down": (D, D), "up": (H, D)}, {"down": (D, H)})
+    return lambda rng: tuple(
+        {name: normal(*columns, *shape, scale=0.5)(rng) for name, shape in one.items()} for one in shapes
+    )
+
+
+def factors(*columns):
+    """A spec of the factors of two levels."""
+    return lambda rng: tuple(uniform(*columns, width, low=0.5)(rng) for width in (D, H))
+
+
+def features(rng):
+    """Features of two levels."""
+    return normal(N, D)(rng), normal(N, H)(rng)
+
+
 OVER_TOKENS = {"mask": "`where` is over the tokens; proofs in tests/nn"}
 PROMPT_LEFT = {"empty": "where no token counts the prompt is still attended to"}
 
@@ -50,7 +90,70 @@ def block(rng):
 
 KEYS = {"keys": normal(2, M, D), "key_where": lambda rng: rng.random((2, M)) < 0.7}
 
+NOPROP = {"x": (D, C), "z": (M, C), "fused": (2 * C, C), "head": (C, C)}
+
+
+def medium(rng):
+    """A random physical layer."""
+    return nn.PhysicalLayer(normal(D, C)(rng), normal(D, C)(rng), uniform(C, high=6.0)(rng))
+
+
+MEDIUM = {
+    "make": inputs(layer=medium, x=normal(N, D)),
+    "batch": ("x",),
+    "bf16": ("x",),
+}
+
+
+def equations(key):
+    """Equations over two elements that have a solution."""
+    rng = generator(key)
+    matrix = rng.permuted(np.arange(N * D).reshape(N, D) % 2 == 0, axis=0)
+    return {"matrix": matrix, "rhs": (matrix & (rng.random(D) < 0.5)).sum(1) % 2 == 1, "where": mask(N)(rng)}
+
+
+SIGNS = inputs(
+    x=lambda rng: rng.choice([-1.0, 1.0], (M, D)).astype(np.float32),
+    y=lambda rng: rng.choice([-1.0, 1.0], M).astype(np.float32),
+)
+
 ROWS: dict = {
+    "embed_label": Row(
+        nn.embed_label,
+        inputs(x=normal(N, D), labels=integers(N, high=M)),
+        static={"num_classes": M},
+        batch=("x", "labels"),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "label_sweep_predict": Row(
+        nn.label_sweep_predict,
+        inputs(x=normal(N, C)),
+        static={"num_classes": C, "goodness_fn": lambda x, labels: jnp.take_along_axis(x, labels[:, None], 1)[:, 0]},
+        batch=("x",),
+        bf16=("x",),
+    ),
+    "noprop_block": Row(
+        nn.noprop_block,
+        inputs(
+            params=lambda rng: {name: dense(*shape)(rng) for name, shape in NOPROP.items()},
+            x=normal(N, D),
+            z=normal(N, M),
+        ),
+        batch=("x", "z"),
+        diff=("params", "x", "z"),
+        bf16=("x", "z"),
+    ),
+    "noprop_block_init": Row(
+        nn.noprop_block_init,
+        inputs(key=prng()),
+        static={"inputs": D, "embedding": C, "width": M, "num_classes": C},
+    ),
+    "physical_layer_init": Row(nn.physical_layer_init, inputs(key=prng()), static={"inputs": D, "width": M}),
+    "physical_response": Row(nn.physical_response, **MEDIUM),
+    "physical_response/twin": Row(
+        nn.physical_response, **MEDIUM, static={"kind": "cavity", "differentiable": True}, diff=("x",)
+    ),
     "rbf_detections": Row(
         nn.rbf_detections,
         inputs(x=normal(N, D), prototypes=normal(M, D), bandwidth=uniform(M, low=0.5, high=2.0)),
@@ -322,4 +425,100 @@ ROWS: dict = {
         diff=("params", "stream", "prompts"),
         bf16=("tokens", "stream"),
     ),
+}
+
+ROWS |= {
+    "mixup": Row(nn.mixup, inputs(key=prng(), x=normal(N, D), alpha=uniform(low=0.5)), diff=("x",), bf16=("x",)),
+    "mixup/partner": Row(
+        nn.mixup, inputs(key=prng(), x=normal(N, D), alpha=uniform(low=0.5), partner=integers(N, high=N)), diff=("x",)
+    ),
+    "mixed_loss": Row(
+        nn.mixed_loss, inputs(a=normal(N), b=normal(N), lam=uniform()), static={"loss_fn": abs}, diff=("a", "b", "lam")
+    ),
+    "newton_inverse": Row(
+        nn.newton_inverse,
+        inputs(matrix=positive_definite(N, D, D)),
+        batch=("matrix",),
+        diff=("matrix",),
+        bf16=("matrix",),
+        tol=1e-4,
+    ),
+    "newton_inverse/line_search": Row(
+        nn.newton_inverse,
+        inputs(matrix=positive_definite(D, D)),
+        static={"line_search": True, "ridge": 0.0},
+        diff=("matrix",),
+        tol=1e-4,
+    ),
+    "softmax_free_attention": Row(
+        nn.softmax_free_attention,
+        inputs(q=normal(N, M, H), v=normal(N, M, D), landmarks=normal(N, 3, H, scale=2.0)),
+        batch=("q", "v", "landmarks"),
+        diff=("q", "v", "landmarks"),
+        bf16=("q", "v", "landmarks"),
+        tol=1e-4,
+    ),
+    "softmax_free_block_init": Row(
+        nn.softmax_free_block_init, inputs(key=prng()), static={"dim": H, "heads": 2, "ratio": 2}
+    ),
+    "softmax_free_block": Row(
+        nn.softmax_free_block,
+        inputs(params=softmax_free, tokens=normal(N, 8, H)),
+        static={"grid": (2, 4)},
+        batch=("tokens",),
+        diff=("params", "tokens"),
+        bf16=("tokens",),
+        tol=1e-4,
+    ),
+    "clamp_magnitude": Row(nn.clamp_magnitude, inputs(x=normal(N, D)), batch=("x",), diff=("x",), bf16=("x",)),
+    "reversible_column_forward": Row(
+        nn.reversible_column_forward,
+        inputs(params=levels(), alphas=factors(), x=normal(N, D), features=features),
+        static={"fns": (level, level)},
+        batch=("x", "features"),
+        diff=("params", "alphas", "x", "features"),
+    ),
+    "reversible_column_inverse": Row(
+        nn.reversible_column_inverse,
+        inputs(params=levels(), alphas=factors(), x=normal(N, D), features=features),
+        static={"fns": (level, level)},
+        batch=("x", "features"),
+        diff=("params", "alphas", "x", "features"),
+        tol=1e-4,
+        skip={"zeros": "a factor of 0 cannot be undone: clamp_magnitude"},
+    ),
+    "reversible_columns": Row(
+        nn.reversible_columns,
+        inputs(params=levels(2), alphas=factors(2), x=normal(N, D), features=features),
+        static={"fns": (level, level)},
+        batch=("x", "features"),
+        diff=("params", "alphas", "x", "features"),
+        tol=1e-4,
+        skip={"zeros": "a factor of 0 cannot be undone: clamp_magnitude"},
+    ),
+    "in_context_tokens": Row(
+        nn.in_context_tokens,
+        inputs(x=normal(N, M, D), labels=integers(N, M, high=D)),
+        static={"num_classes": D},
+        batch=("x", "labels"),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "in_context_logits": Row(
+        nn.in_context_logits,
+        inputs(params=normal(D, C), tokens=normal(N, M, D)),
+        static={"apply_fn": lambda params, tokens: jnp.cumsum(tokens @ params, axis=0)},
+        batch=("tokens",),
+        diff=("params", "tokens"),
+    ),
+    "conjunction_elimination": Row(nn.conjunction_elimination, SIGNS, bf16=("x", "y")),
+    "parity_elimination": Row(nn.parity_elimination, SIGNS, bf16=("x", "y")),
+    "averaged_perceptron": Row(nn.averaged_perceptron, SIGNS, bf16=("x", "y")),
+    "nearest_neighbor_icl": Row(
+        nn.nearest_neighbor_icl,
+        inputs(x=normal(M, D), labels=integers(M, high=C)),
+        static={"num_classes": C, "k": 2},
+        bf16=("x",),
+    ),
+    "gf2_solve": Row(nn.gf2_solve, equations, batch=("matrix", "rhs", "where"), couples=True),
 }
