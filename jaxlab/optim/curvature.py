@@ -4,12 +4,19 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["fisher_diagonal"]
+__all__ = [
+    "fisher_diagonal",
+    "hessian_top_eigenvalue",
+    "hessian_vector_product",
+    "hutchinson_diagonal",
+    "hutchinson_trace",
+]
 
 
 def fisher_diagonal(
@@ -105,3 +112,155 @@ def _clean(leaf: Array, counts: Array) -> Array:
 
 def _squared(grads: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.astype(accumulation_dtype(leaf)) ** 2, grads)
+
+
+def hessian_vector_product(loss_fn: Callable[[PyTree], Array], params: PyTree, vector: PyTree) -> PyTree:
+    r"""Product of the Hessian of a loss with a vector, at the cost of two gradients.
+
+    .. math:: \nabla^2 \ell(\theta)\, v
+
+    Args:
+      loss_fn: from params to a scalar; the data are inside it.
+      params: pytree of floats.
+      vector: pytree of the same structure and shapes.
+    Returns:
+      A pytree like params, in float32 or wider.
+    Raises:
+      ValueError: structures or shapes differ.
+      TypeError: a leaf is not floating point.
+
+    >>> print(hessian_vector_product(lambda x: x[0] ** 2 * x[1], jnp.array([1.0, 3.0]), jnp.array([1.0, 0.0])))
+    [6. 2.]
+
+    Reference: Pearlmutter, "Fast Exact Multiplication by the Hessian" (1994), standard.
+    """
+    params, vector = _wide(params, "params"), _wide(vector, "vector")
+    shapes = [(jax.tree.structure(tree), [leaf.shape for leaf in jax.tree.leaves(tree)]) for tree in (params, vector)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"vector must have the structure and shapes of params, {shapes[0]}, got {shapes[1]}")
+    vector = jax.tree.map(lambda v, p: v.astype(p.dtype), vector, params)
+    return jax.jvp(jax.grad(loss_fn), (params,), (vector,))[1]
+
+
+def hutchinson_diagonal(
+    key: Array, loss_fn: Callable[[PyTree], Array], params: PyTree, *, num_probes: int = 32
+) -> PyTree:
+    r"""Estimate of the diagonal of the Hessian of a loss, from products with random signs.
+
+    .. math:: \frac1S \sum_s z_s \odot \nabla^2 \ell(\theta)\, z_s, \qquad z_s \in \{-1, 1\}^P
+
+    Without bias, and exact where the Hessian is diagonal; the variance of an entry is the sum of the squares of the
+    others in its row, divided by S.
+
+    Args:
+      key: PRNG key.
+      loss_fn: from params to a scalar.
+      params: pytree of floats.
+      num_probes: S >= 1, static.
+    Returns:
+      A pytree like params, in float32 or wider.
+    Raises:
+      ValueError: num_probes < 1.
+      TypeError: a leaf of params is not floating point.
+
+    >>> print(hutchinson_diagonal(jax.random.key(0), lambda x: jnp.sum(x**4), jnp.array([0.5, 1.0]), num_probes=1))
+    [ 3. 12.]
+
+    Reference: Hutchinson (1989) and Bekas et al., "An estimator for the diagonal of a matrix" (2007), standard.
+    """
+    return _probe(key, loss_fn, params, num_probes, lambda z, product: jax.tree.map(jnp.multiply, z, product))
+
+
+def hutchinson_trace(key: Array, loss_fn: Callable[[PyTree], Array], params: PyTree, *, num_probes: int = 32) -> Array:
+    r"""Estimate of the trace of the Hessian of a loss, from products with random signs.
+
+    .. math:: \frac1S \sum_s z_s^\top \nabla^2 \ell(\theta)\, z_s, \qquad z_s \in \{-1, 1\}^P
+
+    Without bias, and exact where the Hessian is diagonal.
+
+    Args:
+      key: PRNG key.
+      loss_fn: from params to a scalar.
+      params: pytree of floats.
+      num_probes: S >= 1, static.
+    Returns:
+      float32 or wider scalar.
+    Raises:
+      ValueError: num_probes < 1.
+      TypeError: a leaf of params is not floating point.
+
+    >>> print(hutchinson_trace(jax.random.key(0), lambda x: jnp.sum(x**4), jnp.array([0.5, 1.0]), num_probes=1))
+    15.0
+
+    Reference: Hutchinson, "A stochastic estimator of the trace of the influence matrix" (1989), standard.
+    """
+    return _probe(key, loss_fn, params, num_probes, optax.tree.vdot)
+
+
+def hessian_top_eigenvalue(
+    key: Array, loss_fn: Callable[[PyTree], Array], params: PyTree, *, num_iters: int = 50
+) -> Array:
+    r"""The eigenvalue of the Hessian of a loss that is largest in size, with its sign: how sharp a minimum is.
+
+    .. math:: v \leftarrow H v / \|H v\|, \qquad \lambda = v^\top H v
+
+    by ``optax.power_iteration``, which stops early where the estimate no longer changes by 1e-6 of itself.
+
+    Args:
+      key: PRNG key of the first vector.
+      loss_fn: from params to a scalar.
+      params: pytree of floats.
+      num_iters: products at most, static, >= 1. Close eigenvalues need many; the estimate comes from below.
+    Returns:
+      float32 or wider scalar; 0 for a Hessian of zeros. No gradient passes.
+    Raises:
+      ValueError: num_iters < 1.
+      TypeError: a leaf of params is not floating point.
+
+    >>> saddle = lambda x: x[0] ** 2 - 3.0 * x[1] ** 2
+    >>> print(f"{hessian_top_eigenvalue(jax.random.key(0), saddle, jnp.zeros(2)):.3f}")
+    -6.000
+
+    Reference: standard.
+    """
+    num_iters = checks.size(num_iters, "num_iters")
+    params = jax.lax.stop_gradient(_wide(params, "params"))
+
+    def product(vector: PyTree) -> PyTree:
+        return hessian_vector_product(loss_fn, params, vector)
+
+    start = optax.tree.random_like(key, params)
+    value, _ = optax.power_iteration(product, v0=start, num_iters=num_iters)
+    flat = optax.tree.norm(product(start)) == 0  # there the iteration divides by 0
+    return jax.lax.stop_gradient(jnp.where(flat, 0.0, value))
+
+
+def _wide(tree: PyTree, name: str) -> PyTree:
+    def widen(leaf: ArrayLike) -> Array:
+        leaf = checks.floating(leaf, name)
+        return leaf.astype(accumulation_dtype(leaf))
+
+    return jax.tree.map(widen, tree)
+
+
+def _probe(
+    key: Array,
+    loss_fn: Callable[[PyTree], Array],
+    params: PyTree,
+    num_probes: int,
+    read: Callable[[PyTree, PyTree], PyTree],
+) -> PyTree:
+    """Mean over random signs z of ``read(z, H z)``, one probe after the other."""
+    num_probes = checks.size(num_probes, "num_probes")
+    params = _wide(params, "params")
+
+    def one(key: Array) -> PyTree:
+        signs = optax.tree.random_like(key, params, sampler=jax.random.rademacher)
+        return read(signs, hessian_vector_product(loss_fn, params, signs))
+
+    def add(total: PyTree, key: Array) -> tuple[PyTree, None]:
+        return jax.tree.map(jnp.add, total, one(key)), None
+
+    keys = jax.random.split(key, num_probes)
+    total, _ = jax.lax.scan(add, one(keys[0]), keys[1:])
+    return jax.tree.map(lambda leaf: leaf / num_probes, total)

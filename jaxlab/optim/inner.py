@@ -11,7 +11,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
-__all__ = ["Result", "minimize"]
+__all__ = ["EarlyStop", "Result", "early_stop_init", "early_stop_update", "minimize"]
 
 
 class Result(NamedTuple):
@@ -103,3 +103,75 @@ def minimize(
 
     (params, opt_state), losses = jax.lax.scan(step, (params, opt_state), length=num_steps)
     return Result(params, losses, opt_state)
+
+
+class EarlyStop(NamedTuple):
+    """Whether a statistic still improves; larger is better."""
+
+    average: Array
+    best: Array
+    checks: Array  # since the best
+    count: Array  # type: ignore[assignment]
+    stop: Array  # bool; it stays True
+
+
+def early_stop_init(dtype: DTypeLike = jnp.float32) -> EarlyStop:
+    r"""The state of ``early_stop_update`` before anything was checked.
+
+    .. math:: m_0 = b_0 = -\infty
+
+    Args:
+      dtype: of the statistic, float32 or wider.
+    Returns:
+      EarlyStop of scalars.
+
+    >>> print(early_stop_init().stop)
+    False
+
+    Reference: standard.
+    """
+    nothing = jnp.full((), -jnp.inf, dtype)
+    return EarlyStop(nothing, nothing, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+
+
+def early_stop_update(
+    state: EarlyStop, value: ArrayLike, *, patience: int, tolerance: ArrayLike = 0.0, momentum: ArrayLike = 0.0
+) -> EarlyStop:
+    r"""Takes in one check of a statistic, and says whether to stop.
+
+    .. math:: m_t = \beta m_{t-1} + (1 - \beta) v_t, \qquad
+              \text{stop if } m \text{ has not exceeded its best by more than } \tau \text{ for } p \text{ checks}
+
+    Args:
+      state: from ``early_stop_init`` or the last update.
+      value: float scalar v, larger is better; negate a loss. NaN is no improvement and stays out of the average.
+      patience: p, static, >= 1.
+      tolerance: tau >= 0.
+      momentum: beta in [0, 1), of the moving average; 0 takes the values as they are.
+    Returns:
+      EarlyStop; after ``stop`` it goes on counting.
+    Raises:
+      ValueError: value is no scalar, patience < 1, a static tolerance < 0 or momentum outside [0, 1].
+      TypeError: value is not floating point.
+
+    >>> state = early_stop_init()
+    >>> for value in (1.0, 2.0, 1.5, 1.8):
+    ...     state = early_stop_update(state, jnp.array(value), patience=2)
+    >>> print(state.best, state.stop)
+    2.0 True
+
+    Reference: the rule of Ghalyan et al., "An Unsupervised Method for Estimating Class Separability of Datasets with
+    Application to LLMs Fine-Tuning" (2023). Inferred.
+    """
+    value = checks.rank(checks.floating(value, "value"), "value", 0, layout="[]")
+    checks.size(patience, "patience")
+    checks.at_least(tolerance, "tolerance", 0.0)
+    checks.in_range(momentum, "momentum", 0.0, 1.0)
+    wide = value.astype(state.average.dtype)
+    known, first = ~jnp.isnan(wide), state.count == 0
+    mixed = jnp.where(first, wide, momentum * jnp.where(first, 0.0, state.average) + (1.0 - momentum) * wide)
+    average = jnp.where(known, mixed, state.average)
+    better = known & (first | (average > state.best + tolerance))
+    since = jnp.where(better, 0, state.checks + 1)
+    best = jnp.where(better, average, state.best)
+    return EarlyStop(average, best, since, state.count + known, state.stop | (since >= patience))

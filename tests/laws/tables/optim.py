@@ -12,8 +12,23 @@ def bowl(params):
     return jnp.sum((params["w"] - 1.0) ** 2) + jnp.sum(jnp.cos(params["b"]))
 
 
+def cubic(x):
+    """Its Hessian is full, and changes with x."""
+    return jnp.sum(x) ** 3 + jnp.sum(jnp.arange(1.0, x.size + 1.0) * x**2)
+
+
 def loss_per_example(x):
     return jnp.sum(jnp.sin(2.0 * x), axis=-1)
+
+
+def pull(params, batch):
+    """The gradient of a loss that is not quadratic."""
+    return jnp.sin(params - batch)
+
+
+def recorded(rng):
+    """A run of N steps that need not be one."""
+    return optim.Trajectory(normal(N, D)(rng), optax.sgd(0.1).init(np.zeros(D)), normal(D)(rng))
 
 
 ATTACK = {"loss_fn": loss_per_example, "eps": 0.3, "step": 0.1, "num_iters": 3, "bounds": (-1.0, 1.0)}
@@ -122,6 +137,38 @@ ROWS = {
         couples=True,
         diff=("params",),
     ),
+    "hessian_vector_product": Row(
+        optim.hessian_vector_product,
+        inputs(params=normal(D), vector=normal(D)),
+        static={"loss_fn": cubic},
+        diff=("params", "vector"),
+        bf16=("params", "vector"),
+    ),
+    "hutchinson_diagonal": Row(
+        optim.hutchinson_diagonal,
+        inputs(key=prng(), params=normal(D)),
+        static={"loss_fn": cubic, "num_probes": 2},
+        diff=("params",),
+        bf16=("params",),
+    ),
+    "hutchinson_trace": Row(
+        optim.hutchinson_trace,
+        inputs(key=prng(), params=normal(D)),
+        static={"loss_fn": cubic, "num_probes": 2},
+        diff=("params",),
+        bf16=("params",),
+    ),
+    "hessian_top_eigenvalue": Row(
+        optim.hessian_top_eigenvalue,
+        inputs(key=prng(), params=normal(D)),
+        static={"loss_fn": cubic, "num_iters": 3},
+        bf16=("params",),
+        tol=1e-4,
+    ),
+    "lr_free_state": Row(
+        optim.lr_free_state,
+        inputs(opt_state=lambda rng: optax.contrib.dog().init(normal(D)(rng))),
+    ),
     "gmres": Row(
         optim.gmres,
         inputs(b=normal(N), x0=normal(N)),
@@ -140,5 +187,43 @@ ROWS = {
         inputs(params=normal(3, N), bs=normal(3, N), order=lambda rng: rng.permutation(3)),
         static=SYSTEM | {"matvec": mix, "num_recycle": 2, "ritz": "singular"},
         tol=1e-3,
+    ),
+    "record_trajectory": Row(
+        optim.record_trajectory,
+        inputs(params=normal(D), batches=normal(N, D)),
+        static={"grad_fn": pull, "optimizer": optax.sgd(0.1)},
+        diff=("params", "batches"),
+    ),
+    "replay_order": Row(
+        optim.replay_order,
+        inputs(trajectory=recorded, batches=normal(N, D), order=lambda rng: rng.permutation(N).astype(np.int32)),
+        static={"grad_fn": pull, "optimizer": optax.sgd(0.1)},
+        diff=("trajectory", "batches"),
+    ),
+    "random_projection": Row(optim.random_projection, inputs(key=prng()), static={"dim": D, "k": 2}),
+    "size_iteration_adjustment": Row(
+        optim.size_iteration_adjustment,
+        inputs(budget=uniform(N, low=0.5), ratio=uniform(N, low=0.5)),
+        batch=("budget", "ratio"),
+        diff=("budget", "ratio"),
+        bf16=("budget",),
+        skip={"zeros": "a budget is positive"},
+    ),
+}
+
+ROWS |= {
+    "early_stop_init": Row(optim.early_stop_init, inputs()),
+    "early_stop_update": Row(
+        optim.early_stop_update,
+        inputs(
+            state=lambda rng: optim.EarlyStop(
+                *(normal()(rng) for _ in range(2)), np.asarray(1, np.int32), np.asarray(2, np.int32), np.asarray(False)
+            ),
+            value=normal(),
+            tolerance=uniform(),
+            momentum=uniform(),
+        ),
+        static={"patience": 2},
+        bf16=("value",),
     ),
 }
