@@ -11,7 +11,9 @@ Every namespace below is loaded when it is first used, so ``import jaxlab`` cost
 - ``nn``, ``text``, ``vision``: layers, token sequences, images and boxes
 - ``distill``, ``selection``, ``unlearn``: what to match, what to keep, what to forget
 - ``detect``, ``zeroshot``, ``retrieval``: out-of-distribution scores, rules on fixed embeddings, comparable indices
+- ``selfsup``: representations without labels
 - ``weaksup``: novel classes, transduction, labels that lie or shift
+- ``compress``: lossless ``coding``
 - ``numerics``, ``trees``: stable operations, pytree algebra
 - ``deploy``: export, sharding, checkpoints
 - ``papers``: which paper is where
@@ -24,6 +26,7 @@ from jaxlab._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from jaxlab import analytic as analytic
+    from jaxlab import compress as compress
     from jaxlab import continual as continual
     from jaxlab import deploy as deploy
     from jaxlab import detect as detect
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from jaxlab import papers as papers
     from jaxlab import retrieval as retrieval
     from jaxlab import selection as selection
+    from jaxlab import selfsup as selfsup
     from jaxlab import text as text
     from jaxlab import trees as trees
     from jaxlab import unlearn as unlearn
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "analytic",
+    "compress",
     "continual",
     "deploy",
     "detect",
@@ -67,6 +72,7 @@ __all__ = [
     "papers",
     "retrieval",
     "selection",
+    "selfsup",
     "text",
     "trees",
     "unlearn",

@@ -13,6 +13,7 @@
 - ``log_likelihood``, ``bits_per_dim``, ``solve_ode``
 - ``spec_compress``, ``spec_decompress``: spectrograms
 - ``fkc_sample``, ``fkc_log_weight``, ``fkc_anneal_coeffs``, ``systematic_resample``, ``ess``: particles
+- ``noprop_schedule``, ``noprop_step_coefficients``, ``noprop_noise``: labels denoised block by block
 - ``gumbel_interpolant``, ``gumbel_velocity``, ``simplex_euler_sample``: flows of tokens on the simplex
 """
 
@@ -34,6 +35,15 @@ from jaxlab.diffusion.mean_flow import (
     mean_flow_times,
 )
 from jaxlab.diffusion.mean_reversion import lambda_grid, mr_solver
+from jaxlab.diffusion.noprop import (
+    NoPropNoise,
+    NoPropSchedule,
+    NoPropSteps,
+    noprop_noise,
+    noprop_noise_init,
+    noprop_schedule,
+    noprop_step_coefficients,
+)
 from jaxlab.diffusion.objectives import condition_dropout, denoising_loss, flow_matching, joint_condition_dropout
 from jaxlab.diffusion.particles import (
     Particles,
@@ -54,6 +64,9 @@ __all__ = [
     "KINDS",
     "Likelihood",
     "Moved",
+    "NoPropNoise",
+    "NoPropSchedule",
+    "NoPropSteps",
     "Particles",
     "Process",
     "Sample",
@@ -95,6 +108,10 @@ __all__ = [
     "mean_flow_times",
     "mean_reverting",
     "mr_solver",
+    "noprop_noise",
+    "noprop_noise_init",
+    "noprop_schedule",
+    "noprop_step_coefficients",
     "ou_ve",
     "predictor_corrector",
     "reverse_diffusion",

@@ -85,6 +85,22 @@ SCALE = uniform(low=0.5, high=2.0)
 # How the states of a family are compared, where not entry by entry.
 MEANINGS = {"gram": normal_equations}
 
+
+def hidden_tree(rng):
+    """A hidden Chow-Liu tree of M variables; its shape is always the same."""
+    parent = np.array([M, 0, 0, 1, 1][:M], np.int32)
+    order = np.array([0, 1, 3, 4, 2][:M], np.int32)
+    tables = (np.log(rng.dirichlet(np.ones(width), (M, 2))).astype(np.float32) for width in (2, C))
+    return analytic.HiddenTree(parent, order, *tables)
+
+
+def prefix(rng):
+    """What is known after the root."""
+    below, above = (np.zeros((N, M, 2), np.float32) for _ in range(2))
+    below[:, 0], above[:, 0] = (np.log(rng.uniform(0.1, 1.0, (N, 2))) for _ in range(2))
+    return analytic.PrefixState(np.int32(1), below, above)
+
+
 STATE_ROWS = {
     "class_stats_init": Row(analytic.class_stats_init, inputs(), static={"num_classes": C, "dim": D}),
     "class_stats_init/moments": Row(
@@ -388,7 +404,39 @@ GAUSSIAN_ROWS = {
 
 ROWS = GAUSSIAN_ROWS | STATE_ROWS | READ_ROWS | EXPANSION_ROWS | CLUSTER_ROWS
 
+
+def automata(rng):
+    """A Tsetlin machine of 4 states a side."""
+    return analytic.TsetlinState(rng.integers(1, 9, (C, M - 1, 2 * D)).astype(np.int16), np.asarray(4, np.int16))
+
+
+TSETLIN = {
+    "make": inputs(
+        state=automata,
+        x=lambda rng: rng.random((N, D)) < 0.5,
+        labels=integers(N, high=C),
+        key=prng(),
+        threshold=uniform(low=2.0, high=4.0),
+        s=uniform(low=1.5, high=4.0),
+        where=mask(N),
+    ),
+    "batch": ("x", "labels", "where"),
+    "couples": True,
+    "skip": {"permute": "examples come in order, and draw by their place in the batch"},
+}
+
 ROWS |= {
+    "tsetlin_clauses": Row(analytic.tsetlin_clauses, inputs(state=automata)),
+    "tsetlin_init": Row(
+        analytic.tsetlin_init,
+        inputs(key=prng()),
+        static={"num_classes": C, "clauses_per_class": M - 1, "num_features": D, "num_states": 4},
+    ),
+    "tsetlin_predict": Row(
+        analytic.tsetlin_predict, inputs(state=automata, x=lambda rng: rng.random((N, D)) < 0.5), batch=("x",)
+    ),
+    "tsetlin_update": Row(analytic.tsetlin_update, **TSETLIN),
+    "tsetlin_update/batched": Row(analytic.tsetlin_update, **TSETLIN, static={"batched": True, "boost": True}),
     "borrow_gaussian": Row(
         analytic.borrow_gaussian,
         inputs(
@@ -402,5 +450,121 @@ ROWS |= {
         static={"num_neighbors": 2},
         diff=("means", "covariances", "mix"),
         bf16=("means", "covariances"),
+    ),
+}
+
+ROWS |= {
+    "linear_probe": Row(
+        analytic.linear_probe,
+        inputs(
+            train_features=normal(N, D),
+            train_labels=integers(N, high=C),
+            features=normal(M, D),
+            ridge=uniform(low=0.5),
+            where=mask(N),
+        ),
+        static={"num_classes": C},
+        batch=("train_features", "train_labels", "where"),
+        couples=True,
+        bf16=("train_features", "features"),
+        skip={"empty": "a class without training rows has logit -inf"},
+    ),
+    "balanced_logit_average": Row(
+        analytic.balanced_logit_average,
+        inputs(
+            logits0=normal(N, C),
+            logits1=normal(N, C),
+            temperature0=uniform(low=0.5),
+            temperature1=uniform(low=0.5),
+        ),
+        batch=("logits0", "logits1"),
+        diff=("logits0", "logits1"),
+        bf16=("logits0", "logits1"),
+    ),
+    "robust_linear_gmm": Row(
+        analytic.robust_linear_gmm,
+        inputs(
+            mu=normal(D, scale=2.0), ratio=uniform(low=0.5, high=4.0), eps=uniform(high=0.3), sigma=uniform(low=0.5)
+        ),
+        static={"norm": "linf"},
+        bf16=("mu",),
+    ),
+    "deep_linear_collapse_solution": Row(
+        analytic.deep_linear_collapse_solution,
+        inputs(class_counts=integers(C, high=50), weight_decay=uniform(high=1e-3), feature_decay=uniform(high=1e-3)),
+        static={"depth": 2},
+    ),
+    "hclt_init": Row(
+        analytic.hclt_init,
+        inputs(key=prng(), parent=lambda rng: np.array([-1, *(rng.integers(0, i) for i in range(1, M))], np.int32)),
+        static={"num_states": 2, "num_values": C},
+    ),
+    "hclt_log_prob": Row(
+        analytic.hclt_log_prob,
+        inputs(tree=hidden_tree, x=integers(N, M, high=C), where=mask(N, M)),
+        batch=("x", "where"),
+    ),
+    "hclt_em_step": Row(
+        analytic.hclt_em_step,
+        inputs(tree=hidden_tree, x=integers(N, M, high=C), where=mask(N, M), step_size=uniform(low=0.2, high=0.9)),
+        batch=("x", "where"),
+        couples=True,
+    ),
+    "hclt_prefix_init": Row(analytic.hclt_prefix_init, inputs(tree=hidden_tree), static={"num_examples": N}),
+    "hclt_next_log_probs": Row(analytic.hclt_next_log_probs, inputs(tree=hidden_tree, state=prefix)),
+    "hclt_observe": Row(analytic.hclt_observe, inputs(tree=hidden_tree, state=prefix, values=integers(N, high=C))),
+    "hclt_prefix_log_marginals": Row(
+        analytic.hclt_prefix_log_marginals, inputs(tree=hidden_tree, x=integers(N, M, high=C)), batch=("x",)
+    ),
+}
+
+
+def factor_model(rng):
+    """A Gaussian of two factors."""
+    return analytic.PPCA(normal(D)(rng), normal(D, 2)(rng), np.asarray(rng.uniform(0.5, 1.0), np.float32))
+
+
+ROWS |= {
+    "pca": Row(
+        analytic.pca,
+        inputs(x=normal(N, D), where=mask(N)),
+        static={"rank": 2},
+        batch=("x", "where"),
+        couples=True,
+        bf16=("x",),
+        tol=1e-3,
+    ),
+    "pca_transform": Row(
+        analytic.pca_transform,
+        inputs(
+            model=lambda rng: analytic.PCA(normal(D)(rng), normal(2, D)(rng), uniform(2, low=0.5)(rng)), x=normal(N, D)
+        ),
+        static={"whiten": True},
+        batch=("x",),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "ppca_fit": Row(
+        analytic.ppca_fit,
+        inputs(x=normal(N, D), where=mask(N)),
+        static={"rank": 2},
+        batch=("x", "where"),
+        couples=True,
+        bf16=("x",),
+        tol=1e-3,
+    ),
+    "ppca_posterior_mean": Row(
+        analytic.ppca_posterior_mean,
+        inputs(model=factor_model, x=normal(N, D)),
+        batch=("x",),
+        diff=("x",),
+        bf16=("x",),
+    ),
+    "ppca_log_prob": Row(
+        analytic.ppca_log_prob,
+        inputs(model=factor_model, x=normal(N, D)),
+        batch=("x",),
+        diff=("x",),
+        bf16=("x",),
     ),
 }

@@ -79,6 +79,22 @@ SPECTROGRAM = {
 VELOCITIES = {"v_src_fn": cond_fn, "v_tar_fn": uncond_fn}
 
 ROWS = {
+    "noprop_schedule": Row(diffusion.noprop_schedule, inputs(), static={"num_blocks": M}),
+    "noprop_step_coefficients": Row(
+        diffusion.noprop_step_coefficients,
+        inputs(alpha=uniform(M, high=0.9), alpha_bar=uniform(M, high=0.9)),
+        diff=("alpha", "alpha_bar"),
+        bf16=("alpha", "alpha_bar"),
+        skip={"zeros": "the square root of a share of 0 has no finite slope"},
+    ),
+    "noprop_noise_init": Row(diffusion.noprop_noise_init, inputs(key=prng()), static={"hidden": M}),
+    "noprop_noise": Row(
+        diffusion.noprop_noise,
+        inputs(params=lambda rng: diffusion.noprop_noise_init(prng()(rng), hidden=M), t=uniform(N)),
+        batch=("t",),
+        diff=("params", "t"),
+        bf16=("t",),
+    ),
     "convert": converted("eps", "x0"),
     "convert/x0": converted("x0", "score"),
     "convert/v": converted("v", "eps", diffusion.linear_flow()),

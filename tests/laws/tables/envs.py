@@ -1,9 +1,10 @@
 """Rows of jaxlab.envs."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlab import envs
-from tests.laws.row import C, D, M, Row, inputs, prng, uniform
+from tests.laws.row import C, D, M, Row, inputs, integers, normal, prng, uniform
 from tests.laws.tables.losses import doc_tables
 
 BANDIT = envs.bernoulli_bandit(jnp.array([0.3, 0.5, 0.6]))
@@ -27,5 +28,21 @@ ROWS = {
         inputs(params=doc_tables, counts=uniform(D, C, 2, high=5.0)),
         diff=("params",),
         bf16=("counts",),
+    ),
+    **{
+        f"boolean_task/{kind}": Row(
+            envs.boolean_task, inputs(key=prng()), static={"kind": kind, "num_dims": M, "num_points": 6, "num_given": 3}
+        )
+        for kind in ("conjunction", "taught_conjunction", "cnf", "sparse_parity", "nearest_neighbor")
+    },
+    "teaching_sequence": Row(
+        envs.teaching_sequence, inputs(w=lambda rng: rng.integers(-1, 2, M).astype(np.float32)), bf16=("w",)
+    ),
+    "random_projection_task": Row(
+        envs.random_projection_task,
+        inputs(key=prng(), x=normal(M, D), y=integers(M, high=C), task_key=prng()),
+        static={"num_classes": C, "seq_len": 4},
+        diff=("x",),
+        bf16=("x",),
     ),
 }
