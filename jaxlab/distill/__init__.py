@@ -10,10 +10,11 @@ from jaxlab.distill.guidance import (
     truncated_snr_weight,
 )
 from jaxlab.distill.logits import kd
-from jaxlab.distill.relations import class_relation_kd
+from jaxlab.distill.relations import channel_correlation, class_relation_kd, similarity_preserving
 
 __all__ = [
     "GuidedTrajectory",
+    "channel_correlation",
     "class_relation_kd",
     "cosine_gap_weight",
     "feature_mse",
@@ -21,5 +22,6 @@ __all__ = [
     "kd",
     "progressive_target",
     "segment_consistency",
+    "similarity_preserving",
     "truncated_snr_weight",
 ]

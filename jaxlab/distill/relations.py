@@ -3,11 +3,11 @@
 import jax
 import jax.numpy as jnp
 
-from jaxlab import checks
+from jaxlab import checks, kernels
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["class_relation_kd"]
+__all__ = ["channel_correlation", "class_relation_kd", "similarity_preserving"]
 
 
 def class_relation_kd(
@@ -70,3 +70,85 @@ def class_relation_kd(
         total, number = jax.lax.psum((total, number), axis_name)
     weight = mass * number / jnp.where(total > 0, total, 1.0)
     return jnp.where(counts, jnp.asarray(temperature, dtype) ** 2 * weight * divergence, 0.0)
+
+
+def similarity_preserving(student: ArrayLike, teacher: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Keeps which inputs of a batch are alike (couples the batch).
+
+    .. math:: \ell_n = \frac1B \big\|\tilde G^S_n - \tilde G^T_n\big\|^2, \quad
+              \tilde G = \text{rows of } F F^\top \text{ at length 1}
+
+    Args:
+      student: float [B, ...], features; rows are flattened.
+      teacher: float [B, ...], of the same inputs, of any width; it passes no gradient.
+      where: bool [B], True where an example counts; the others give 0 and are like nothing.
+    Returns:
+      float32 or wider [B]; its mean is the published loss.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: student or teacher is not floating point, or where is not boolean.
+
+    >>> print(similarity_preserving(jnp.array([[1.0], [1.0]]), jnp.eye(2)).round(3))
+    [0.293 0.293]
+
+    Reference: Tung and Mori, "Similarity-Preserving Knowledge Distillation" (2019), checked against the code of Dong et
+    al., "DisWOT: Student Architecture Search for Distillation WithOut Training" (2023).
+    """
+    student, teacher = checks.floating(student, "student"), checks.floating(teacher, "teacher")
+    for name, value in (("student", student), ("teacher", teacher)):
+        if value.ndim < 2:
+            raise ValueError(f"{name} must have shape [B, ...], got {list(value.shape)}")
+    checks.batch_match(student, "student", teacher, "teacher")
+    mask = checks.mask(where, "where", student.shape[:1])
+    counts = jnp.ones(student.shape[:1], bool) if mask is None else mask
+    dtype = accumulation_dtype(student, teacher)
+
+    def relations(features: Array) -> Array:
+        rows = features.reshape(features.shape[0], -1).astype(dtype)
+        return kernels.row_normalized_gram(jnp.where(counts[:, None], rows, 0.0))
+
+    gap = relations(student) - relations(jax.lax.stop_gradient(teacher))
+    return jnp.sum(gap**2, axis=1) / jnp.maximum(jnp.sum(counts), 1).astype(dtype)
+
+
+def channel_correlation(student: ArrayLike, teacher: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Keeps which channels of an image are active at the same places, a value per example.
+
+    .. math:: \ell = \frac1C \big\|\tilde A^S - \tilde A^T\big\|_F^2, \quad
+              \tilde A = \text{rows of } F^\top F \text{ at length 1}, \; F \in \mathbb R^{P \times C}
+
+    Args:
+      student: float [B, ..., C], channels last, P places.
+      teacher: float [B, ..., C], of as many channels, at any number of places; it passes no gradient.
+      where: bool [B], True where an example counts; the others give 0.
+    Returns:
+      float32 or wider [B].
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: student or teacher is not floating point, or where is not boolean.
+
+    >>> together, apart = jnp.ones((1, 2, 2)), jnp.eye(2)[None]
+    >>> print(channel_correlation(together, apart).round(3), channel_correlation(together, 3 * together).round(3))
+    [0.586] [0.]
+
+    Reference: Liu et al., "Exploring Inter-Channel Correlation for Diversity-preserved Knowledge Distillation" (2021),
+    checked against the code of Dong et al., as in ``similarity_preserving``; channels are last here.
+    """
+    student, teacher = checks.floating(student, "student"), checks.floating(teacher, "teacher")
+    for name, value in (("student", student), ("teacher", teacher)):
+        if value.ndim < 3:
+            raise ValueError(f"{name} must have shape [B, ..., C] with places, got {list(value.shape)}")
+    checks.batch_match(student, "student", teacher, "teacher")
+    batch, channels = student.shape[0], student.shape[-1]
+    if teacher.shape[-1] != channels:
+        raise ValueError(f"teacher must have the student's {channels} channels, got {list(teacher.shape)}")
+    mask = checks.mask(where, "where", student.shape[:1])
+    counts = jnp.ones(batch, bool) if mask is None else mask
+    dtype = accumulation_dtype(student, teacher)
+
+    def relations(features: Array) -> Array:
+        rows = jnp.swapaxes(features.reshape(batch, -1, channels), 1, 2).astype(dtype)
+        return kernels.row_normalized_gram(jnp.where(counts[:, None, None], rows, 0.0))
+
+    gap = relations(student) - relations(jax.lax.stop_gradient(teacher))
+    return jnp.sum(gap**2, axis=(1, 2)) / max(channels, 1)

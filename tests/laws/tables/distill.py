@@ -84,4 +84,19 @@ ROWS: dict = {
         diff=("logits",),
         bf16=("logits", "old_logits"),
     ),
+    "similarity_preserving": Row(
+        distill.similarity_preserving,
+        inputs(student=normal(N, D), teacher=normal(N, M), where=mask(N)),
+        batch=("student", "teacher", "where"),
+        couples=True,
+        diff=("student",),
+        bf16=("student", "teacher"),
+    ),
+    "channel_correlation": Row(
+        distill.channel_correlation,
+        inputs(student=normal(N, M, D), teacher=normal(N, C, D), where=mask(N)),
+        batch=("student", "teacher", "where"),
+        diff=("student",),
+        bf16=("student", "teacher"),
+    ),
 }
