@@ -1,4 +1,4 @@
-"""Searching an index: representations that stay comparable when the model that made them is replaced."""
+"""Searching an index: scores by words, stacked embeddings, and representations that survive a change of model."""
 
 from jaxlab.retrieval.compatible import (
     CompatibleFeatures,
@@ -7,5 +7,17 @@ from jaxlab.retrieval.compatible import (
     orthogonal_align,
     simplex_vertices,
 )
+from jaxlab.retrieval.lexical import bm25, idf
+from jaxlab.retrieval.stacking import stack_embeddings, tune_stack_scale
 
-__all__ = ["CompatibleFeatures", "basis_transform", "bct_influence", "orthogonal_align", "simplex_vertices"]
+__all__ = [
+    "CompatibleFeatures",
+    "basis_transform",
+    "bct_influence",
+    "bm25",
+    "idf",
+    "orthogonal_align",
+    "simplex_vertices",
+    "stack_embeddings",
+    "tune_stack_scale",
+]

@@ -8,15 +8,17 @@ from jaxlab.zeroshot.metric_labels import (
     locus_mask,
     tree_frechet_costs,
 )
-from jaxlab.zeroshot.search import semantic_variations
+from jaxlab.zeroshot.search import PromptSearch, greedy_prompt_search, semantic_variations
 from jaxlab.zeroshot.semantics import semantic_targets
 
 __all__ = [
+    "PromptSearch",
     "embedding_frechet_costs",
     "ensemble_logits",
     "frechet_costs",
     "frechet_mean_predict",
     "gda_new_class_classifier",
+    "greedy_prompt_search",
     "locus_mask",
     "semantic_targets",
     "semantic_variations",

@@ -54,3 +54,37 @@ ROWS = {
         diff=("features", "smoothing"),
     ),
 }
+
+ROWS |= {
+    "idf": Row(
+        retrieval.idf,
+        inputs(doc_freq=integers(N, high=5), num_docs=uniform(low=9.0, high=12.0)),
+        batch=("doc_freq",),
+    ),
+    "bm25": Row(
+        retrieval.bm25,
+        inputs(
+            queries=uniform(N, D),
+            documents=uniform(M, D),
+            weights=uniform(D),
+            k1=uniform(low=1.0, high=2.0),
+            b=uniform(),
+        ),
+        batch=("queries",),
+        diff=("queries", "weights"),
+        bf16=("queries", "documents"),
+    ),
+    "stack_embeddings": Row(
+        retrieval.stack_embeddings,
+        inputs(language=normal(N, D), vision=normal(N, 2), scale=uniform(low=0.5)),
+        batch=("language", "vision"),
+        diff=("language", "vision", "scale"),
+        bf16=("language", "vision"),
+    ),
+    "tune_stack_scale": Row(
+        retrieval.tune_stack_scale,
+        inputs(language=normal(6, D), vision=normal(6, 2), similarity=normal(6, 6), grid=uniform(3), where=mask(6)),
+        bf16=("language", "vision"),
+        skip={"mask": "a mask of rows and columns: in the proofs"},
+    ),
+}

@@ -62,3 +62,28 @@ ROWS |= {
         bf16=("distances",),
     ),
 }
+
+ROWS |= {
+    "farthest_point": Row(
+        selection.farthest_point,
+        inputs(x=normal(N, D), where=mask(N)),
+        static={"k": 3},
+        bf16=("x",),
+        skip={"mask": "the result holds places among all members; proofs in tests/selection"},
+    ),
+    "farthest_point/precomputed": Row(
+        selection.farthest_point,
+        inputs(x=uniform(M, M), first=integers(high=M)),
+        static={"k": 3, "metric": "precomputed"},
+        bf16=("x",),
+        skip={"mask": "the result holds places among all members; proofs in tests/selection"},
+    ),
+    "divprune_tokens": Row(
+        selection.divprune_tokens,
+        inputs(tokens=normal(C, M, D), where=mask(C, M)),
+        static={"keep": 3},
+        diff=("tokens",),
+        bf16=("tokens",),
+        skip={"mask": "the tokens are the second axis; proofs in tests/selection"},
+    ),
+}

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxlab import text
-from tests.laws.row import C, N, Row, inputs, integers, normal, prng, uniform
+from tests.laws.row import C, N, Row, inputs, integers, mask, normal, prng, uniform
 
 DRAW = {
     "make": inputs(key=prng(), logits=normal(N, C)),
@@ -33,5 +33,35 @@ ROWS = {
         batch=("logits", "temperature", "top_p"),
         bf16=("logits",),
         skip={"permute": DRAW["skip"]["permute"]},
+    ),
+}
+
+ROWS |= {
+    "ngram_model": Row(
+        text.ngram_model,
+        inputs(counts=integers(N, C, high=9), smoothing=uniform(low=0.1)),
+        batch=("counts",),
+    ),
+    "ngram_log_prob": Row(
+        text.ngram_log_prob,
+        inputs(log_probs=normal(C, C), tokens=integers(N, 5, high=C), where=lambda rng: rng.random((N, 5)) < 0.7),
+        static={"start": 1},
+        batch=("tokens", "where"),
+        diff=("log_probs",),
+        bf16=("log_probs",),
+    ),
+    "tag_set_similarity": Row(
+        text.tag_set_similarity,
+        inputs(embeddings=normal(3, 4, 5), where=mask(3, 4)),
+        static={"kind": "best"},
+        bf16=("embeddings",),
+        skip={"mask": "the result is a matrix of the items: in the proofs"},
+    ),
+    "tag_set_similarity/mean": Row(
+        text.tag_set_similarity,
+        inputs(embeddings=normal(3, 4, 5), where=mask(3, 4)),
+        diff=("embeddings",),
+        bf16=("embeddings",),
+        skip={"mask": "the result is a matrix of the items: in the proofs"},
     ),
 }

@@ -1,5 +1,6 @@
 """Rows of jaxlab.zeroshot."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import zeroshot
@@ -74,4 +75,17 @@ ROWS = {
         bf16=("probs", "embeddings"),
     ),
     "locus_mask": Row(zeroshot.locus_mask, inputs(parent=parents, observed=mask(M))),
+}
+
+ROWS |= {
+    "greedy_prompt_search": Row(
+        zeroshot.greedy_prompt_search,
+        inputs(beta=uniform(low=0.1)),
+        static={
+            "error_fn": lambda tokens, where: jnp.mean(jnp.sin(tokens + 1.0) * where),
+            "log_prior_fn": lambda tokens, where: -jnp.sum(tokens * where * 0.1),
+            "vocabulary": 4,
+            "length": 3,
+        },
+    ),
 }
