@@ -36,6 +36,7 @@ __all__ = [
     "flow_asset",
     "linear_start",
     "linear_velocity",
+    "prose",
     "score",
     "scorer_asset",
     "windows",
@@ -72,7 +73,7 @@ def windows(length: int, count: int) -> Windows:
     Raises:
       UserError: this Python comes without its manual or without the source of its library, or they are too short.
     """
-    parts = [_cut(_encode(text), length)[: count // 2] for text in (_prose(), _code())]
+    parts = [_cut(_encode(text), length)[: count // 2] for text in (prose(), _code())]
     if any(len(part) < count // 2 for part in parts):
         raise UserError(f"This Python carries text for {min(map(len, parts))} windows of each sort, not {count // 2}.")
     tokens, is_code = np.concatenate(parts), np.repeat([0, 1], count // 2).astype(np.int32)
@@ -81,7 +82,12 @@ def windows(length: int, count: int) -> Windows:
     return Windows(tokens, is_code, hashlib.sha256(tokens.tobytes() + is_code.tobytes()).hexdigest())
 
 
-def _prose() -> str:
+def prose() -> str:
+    """The English manual that Python ships.
+
+    Raises:
+      UserError: this Python comes without it.
+    """
     try:
         from pydoc_data import topics
     except ImportError as error:
