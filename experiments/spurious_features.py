@@ -1,0 +1,261 @@
+"""Do diverse ensembles and weight averages survive spurious cues and attacks?
+
+Three settings in which a network can lean on what happens to go with the label. Dominoes: an easy digit beside the one
+that matters; two hypotheses differ on pictures without labels. Coloured patches: two networks
+lean on patches of their own, and are averaged. Joint ensembles: diversity is rewarded or punished while four narrow
+or four wide networks train together. Features brought by ``--data`` are used like pictures.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import plots, spurious_dominoes, spurious_ensembles, spurious_weights
+from experiments.programs import Programs
+from experiments.runner import Claim, Measured, Method, Result, Run
+
+DATASETS = ("digits", "mnist5k")
+SEED_SCOPE = "splits, pairs, colours, networks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(spurious_dominoes.Settings, spurious_weights.Settings, spurious_ensembles.Settings):
+    """The science of this question."""
+
+    def __post_init__(self) -> None:
+        for name in ("patch_test_share", "ensemble_test_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
+        if self.members < 2:
+            raise ValueError(f"members must be at least 2, got {self.members}")
+
+
+QUICK = {
+    "labelled": 200,
+    "unlabelled": 200,
+    "domino_tests": 200,
+    "domino_hidden": 32,
+    "domino_steps": 60,
+    "patches": 8,
+    "start_steps": 20,
+    "first_steps": 40,
+    "tuned_steps": 60,
+    "wide": 32,
+    "ensemble_steps": 60,
+}
+
+
+class Parts:
+    """What rows of one kind share, made when the first of them asks for it."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.run, self.data = config, run, run.data()
+        flat = self.data.x.reshape(len(self.data.x), -1)
+        low, high = flat.min(), flat.max()
+        self.x = jnp.asarray((flat - low) / (high - low if high > low else 1))
+        self.num_classes, self.keys = self.data.num_classes, run.seed_keys()
+        self.measured = Programs().measured
+
+    @functools.cached_property
+    def dominoes(self) -> spurious_dominoes.Seed:
+        """Pairs of digits."""
+        return spurious_dominoes.prepare(self.config, self.data, self.keys)
+
+    @functools.cached_property
+    def ensembles(self) -> spurious_ensembles.Seed:
+        """Splits."""
+        return spurious_ensembles.prepare(self.config, self.data, self.keys)
+
+    @functools.cached_property
+    def weights(self) -> tuple[spurious_weights.Seed, spurious_weights.Networks]:
+        """Splits, and the networks to be averaged."""
+        self.run.progress("training the networks to be averaged")
+        seeds = spurious_weights.prepare(self.config, self.data, self.keys)
+        train = functools.partial(spurious_weights.train, self.config, num_classes=self.num_classes)
+        return seeds, jax.jit(jax.vmap(train, in_axes=(0, None)))(seeds, self.x)
+
+
+def on_dominoes(learner: Callable[..., Any], weight: str | None = None) -> Callable[[Parts], Measured]:
+    """A row of two hypotheses; ``weight`` names a setting, None is 0."""
+
+    def measure(parts: Parts) -> Measured:
+        fn = functools.partial(spurious_dominoes.measure, parts.config, learner=learner)
+        value = getattr(parts.config, weight) if weight else 0.0
+        return parts.measured(learner, fn, parts.dominoes, parts.x, jnp.float32(value))
+
+    return measure
+
+
+def averaged(tuning: str, how: str) -> Callable[[Parts], Measured]:
+    """A row of one network, or of an average of two."""
+    places = (spurious_weights.TUNINGS.index(tuning), spurious_weights.HOW.index(how))
+
+    def measure(parts: Parts) -> Measured:
+        fn = functools.partial(spurious_weights.measure, parts.config, num_classes=parts.num_classes)
+        return parts.measured(averaged, fn, parts.weights, parts.x, *map(jnp.int32, places))
+
+    return measure
+
+
+def together(gamma: float, diversity: str = "jensen") -> Callable[[Parts], Measured]:
+    """A row of an ensemble of narrow networks and one of wide ones."""
+    kind = spurious_ensembles.KINDS.index(diversity)
+
+    def measure(parts: Parts) -> Measured:
+        fn = functools.partial(spurious_ensembles.measure, parts.config, num_classes=parts.num_classes)
+        return parts.measured(together, fn, parts.ensembles, parts.x, jnp.float32(gamma), jnp.int32(kind))
+
+    return measure
+
+
+METHODS = (
+    Method("erm", None, on_dominoes(spurious_dominoes.heads), note="two heads on labels alone"),
+    Method("divdis", 205, on_dominoes(spurious_dominoes.heads, "divdis_weight"), note="two heads made independent"),
+    Method("dbat", 205, on_dominoes(spurious_dominoes.networks, "dbat_weight"), note="a second network that disagrees"),
+    Method("first", None, averaged("plain", "first"), note="the first network"),
+    Method("tuned", None, averaged("plain", "tuned"), note="the tuned network"),
+    Method("wise_ft", 199, averaged("plain", "weights"), note="the mean of both networks' weights"),
+    Method("mean_logits", 199, averaged("plain", "logits"), note="the mean of both networks' logits"),
+    Method("balanced_logits", 199, averaged("plain", "balanced"), note="logits scaled to one spread first"),
+    Method("wise_smoothed", 199, averaged("smoothed", "weights"), note="mean weights, tuned with smoothed labels"),
+    Method("wise_mixed", 199, averaged("mixed", "weights"), note="mean weights, tuned on mixed rows"),
+    Method("bang", 199, averaged("both", "weights"), note="mean weights, tuned with both"),
+    Method("independent", None, together(0.0), note="every member for itself"),
+    Method("discouraged", 200, together(-0.5), note="gamma -0.5"),
+    Method("encouraged", 200, together(0.5), note="gamma 0.5"),
+    Method("pushed", 200, together(0.9), note="gamma 0.9"),
+    Method("variance", 200, together(0.5, "variance"), note="gamma 0.5, variance of the members' probabilities"),
+    Method("js", 200, together(0.5, "js"), note="gamma 0.5, Jensen-Shannon divergence"),
+    Method("kl", 200, together(0.5, "kl"), note="gamma 0.5, divergence of pairs"),
+)
+SWEEP = {"discouraged": -0.5, "independent": 0.0, "encouraged": 0.5, "pushed": 0.9}
+
+CLAIMS = (
+    Claim(
+        205,
+        "DivDis is better on unlabelled pairs whose digits are independent than where they always disagree",
+        lambda rows: rows["best_50"]["divdis"] - rows["best_0"]["divdis"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        205,
+        "D-BAT is better where the digits always disagree than where they are independent",
+        lambda rows: rows["best_0"]["dbat"] - rows["best_50"]["dbat"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        205,
+        "On independent digits DivDis finds a better hypothesis than labels alone, by .1",
+        lambda rows: rows["best_50"]["divdis"] - rows["best_50"]["erm"],
+        ">",
+        0.1,
+    ),
+    Claim(
+        205,
+        "Where the digits always agree D-BAT gains nothing on labels alone",
+        lambda rows: rows["best_100"]["dbat"] - rows["best_100"]["erm"],
+        "within",
+        0.1,
+    ),
+    Claim(
+        199,
+        "Mean weights beat the better of both networks where patches lie, by .02",
+        lambda rows: rows["ood"]["wise_ft"] - np.maximum(rows["ood"]["first"], rows["ood"]["tuned"]),
+        ">",
+        0.02,
+    ),
+    Claim(
+        199,
+        "Rows that both networks get wrong and their average right outnumber the reverse",
+        lambda rows: rows["false_false_true"]["wise_ft"] - rows["true_true_false"]["wise_ft"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        199,
+        "Smoothed labels and mixed rows in tuning make the average better",
+        lambda rows: rows["ood"]["bang"] - rows["ood"]["wise_ft"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        200,
+        "Rewarding diversity (gamma 0.5) lowers the loss of an ensemble of narrow networks",
+        lambda rows: rows["nll_narrow"]["independent"] - rows["nll_narrow"]["encouraged"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        200,
+        "Rewarding diversity (gamma 0.5) does not make wide networks better, by .002 in accuracy or more",
+        lambda rows: rows["accuracy_wide"]["encouraged"] - rows["accuracy_wide"]["independent"],
+        "<",
+        0.002,
+    ),
+    Claim(
+        200,
+        "Punishing diversity (gamma -0.5) does no harm to wide networks (accuracy)",
+        lambda rows: rows["accuracy_wide"]["discouraged"] - rows["accuracy_wide"]["independent"],
+        ">",
+        -0.005,
+    ),
+    Claim(
+        200,
+        "The most diverse ensemble of narrow networks is worse than wide ones trained apart (loss)",
+        lambda rows: rows["nll_narrow"]["pushed"] - rows["nll_wide"]["independent"],
+        ">",
+        0.0,
+    ),
+)
+
+
+def run(config: Config, run: Run) -> None:
+    """Measures the selected rows."""
+    parts = Parts(config, run)
+    run.rows(METHODS, lambda method: method.fn(parts))
+
+
+def plot(result: Result) -> Figure:
+    """The better hypothesis by ratio, averages by how often patches lie, and ensembles by the weight of diversity."""
+    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Spurious cues: {result.dataset}")
+    percent = [100 * ratio for ratio in spurious_dominoes.RATIOS]
+    best = result.curves.get("best_by_ratio", {})
+    what = "unlabelled pairs whose digits agree (%)"
+    plots.curves_over_tasks(
+        axes[0], best, ("erm", "divdis", "dbat"), ylabel="accuracy, better hypothesis", xlabel=what, x=percent
+    )
+    by_flip, names = result.curves.get("by_flip", {}), ("first", "tuned", "wise_ft", "bang")
+    what, flips = "patches that show a random class (%)", [100 * flip for flip in spurious_weights.FLIPS]
+    plots.curves_over_tasks(axes[1], by_flip, names, ylabel="accuracy", xlabel=what, x=flips)
+    _sweep(axes[2], result, "narrow")
+    _sweep(axes[3], result, "wide")
+    return figure
+
+
+def _sweep(ax: Axes, result: Result, width: str) -> None:
+    """Loss of the ensemble, and the mean loss of its members, over the weight of diversity; a faint line per seed."""
+    for position, (metric, what) in enumerate((("nll", "ensemble"), ("member_nll", "mean of its members"))):
+        values = result.rows.get(f"{metric}_{width}", {})
+        shown = [name for name in SWEEP if name in values]
+        if shown:
+            table, places = np.stack([np.asarray(values[name], float) for name in shown]), [SWEEP[n] for n in shown]
+            look = plots.style(position)
+            ax.plot(places, table, color=look["color"], linewidth=0.8, alpha=0.4)
+            ax.plot(places, table.mean(1), label=what, linewidth=2, **look)
+            ax.set_xticks(places)
+    ax.set_xlabel("weight of diversity, gamma")
+    ax.set_ylabel(f"test loss, {width} networks")
+    ax.set_ylim(bottom=0)
+    ax.grid(axis="y", color="0.88", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.lines:
+        ax.legend(frameon=False, fontsize=9, loc="lower left", ncols=2)
