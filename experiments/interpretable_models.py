@@ -3,7 +3,8 @@
 Two ways to see what a model does. Prototypes: a decision is what is seen of a few stored inputs, weighted for and
 against every class, and it comes with a radius within which no perturbation changes it. Boosted units: a network whose
 hidden units were trained one after the other, so that every unit has its place in line and the last can be switched
-off. Rivals are the nearest class mean and the same network trained as a whole.
+off. Rivals are the nearest class mean and the same network trained as a whole. Rules: conjunctions that vote, on three
+tasks of true and false, beside naive Bayes, a tree and linear models.
 """
 
 import dataclasses
@@ -18,6 +19,8 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments.prototype_plots import draw
+from experiments.rule_learners import RULE_CLAIMS, RULE_METHODS, Rules
+from experiments.rule_plots import draw_rules
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, over_seeds
 from experiments.streams import stratified_split
 from experiments.training import cosine_adam, fit
@@ -58,6 +61,7 @@ class Config:
     """Steps of L-BFGS, for every unit and for the network as a whole."""
     ridge: float = 1e-4
     """Penalty on the weights, for every unit and for the network as a whole."""
+    rules: Rules = dataclasses.field(default_factory=Rules)
 
     def __post_init__(self) -> None:
         if not 0 < self.test_share < 1:
@@ -66,7 +70,7 @@ class Config:
             raise ValueError(f"units must be at least 4, a quarter of which is kept, got {self.units}")
 
 
-QUICK = {"train_steps": 150, "units": 12, "lbfgs_steps": 20, "attack_steps": 5}
+QUICK = {"train_steps": 150, "units": 12, "lbfgs_steps": 20, "attack_steps": 5, "rules": Rules(epochs=2, xor_rows=500)}
 
 
 class Seed(NamedTuple):
@@ -84,6 +88,7 @@ class Context(NamedTuple):
     """What the seeds share."""
 
     num_classes: int
+    kind: str  # images or features
     reach: float  # largest radius of the curves
     boosted: Callable[[], BoostedFit]  # trained for all seeds at the first call
 
@@ -277,6 +282,7 @@ METHODS = (
     Method("boosted", 278, functools.partial(boosted_row, parts=1), note="one unit after the other"),
     Method("boosted_half", 278, functools.partial(boosted_row, parts=2), note="the first half of the units"),
     Method("boosted_quarter", 278, functools.partial(boosted_row, parts=4), note="the first quarter"),
+    *RULE_METHODS,
 )
 BOOSTED = ("boosted", "boosted_half", "boosted_quarter")
 
@@ -335,6 +341,7 @@ CLAIMS = (
         "within",
         0.0,
     ),
+    *RULE_CLAIMS,
 )
 
 
@@ -381,11 +388,13 @@ def run(config: Config, run: Run) -> None:
         run.progress("boosting the units")
         return train_boosted(config, data.num_classes, seeds)
 
-    context = Context(data.num_classes, reach, boosted)
+    context = Context(data.num_classes, data.kind, reach, boosted)
     run.rows(METHODS, lambda method: method.fn(config, context, seeds))
 
 
 def plot(result: Result) -> Figure:
-    """Prototypes with their reasoning, accuracy by units kept, and certified accuracy by radius."""
+    """Prototypes with their reasoning, accuracy by units kept, certified accuracy by radius, and rules."""
     certified = ("nearest_mean", "rbf", "cbc", "cbc_small_margin")
-    return draw(result, shown=certified[:0:-1], units=("mlp", "boosted"), certified=certified)
+    names = [method.name for method in RULE_METHODS]
+    more = functools.partial(draw_rules, result, names) if set(names) & set(result.finished) else None
+    return draw(result, shown=certified[:0:-1], units=("mlp", "boosted"), certified=certified, more=more)

@@ -1,7 +1,7 @@
 """The figure of prototypes that reason, and of units that stand in line."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,27 +18,45 @@ SLOTS = 4  # prototypes shown for a class
 LEAST = 0.05  # share of the largest weight below which a prototype is left out
 
 
-def draw(result: Result, *, shown: Sequence[str], units: Sequence[str], certified: Sequence[str]) -> Figure:
-    """Prototypes and their reasoning on the left, accuracy by units kept and by radius on the right.
+def draw(
+    result: Result,
+    *,
+    shown: Sequence[str],
+    units: Sequence[str],
+    certified: Sequence[str],
+    more: Callable[[Axes, Axes], None] | None = None,
+) -> Figure:
+    """Prototypes and their reasoning on the left, accuracy by units kept and by radius beside them.
 
     Args:
       result: of the question.
       shown: methods whose prototypes may be drawn; the first that was measured is, at its first seed.
       units: methods with an accuracy by units kept.
       certified: methods with an accuracy by radius.
+      more: fills a third column, from the axes at its top and at its bottom.
     """
-    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Models whose decisions can be read, on {result.dataset}")
+    columns = 2 if more is None else 3
+    title = f"Models whose decisions can be read, on {result.dataset}"
+    figure, every = plots.new_figure(columns=columns, rows=2, title=title)
+    axes = [every[0], every[1], every[columns], every[columns + 1]]
     axes[2].remove()
+    if more is not None:
+        more(every[2], every[5])
     grid = axes[0].get_gridspec()
     assert grid is not None
     axes[0].set_subplotspec(grid[:, 0])
+    grid.set_width_ratios([1.0 if more is None else 1.5, *(1.0,) * (columns - 1)])
     curves = {name: values for name, values in result.curves.items() if values}
     found = next((name for name in shown if name in curves.get("positive", {})), None)
     if found is None:
         axes[0].set_axis_off()
     else:
         picked = {name: np.asarray(curves[name][found][0], float) for name in ("prototypes", "positive", "negative")}
-        reasoning(axes[0], picked, title=f"{found}: what a class is recognised by")
+        reasoning(
+            axes[0],
+            picked,
+            title=f"{found}:\nwhat a class is recognised by" if more else f"{found}: what a class is recognised by",
+        )
 
     lines = {name: curve for name, curve in curves.get("by_units", {}).items() if name in units}
     longest = max((np.shape(curve)[-1] for curve in lines.values()), default=1)

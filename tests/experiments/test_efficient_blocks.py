@@ -1,0 +1,76 @@
+"""The question of efficient blocks: what the rows share, and a quick run from end to end."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from experiments import block_columns
+from experiments import efficient_blocks as question
+from experiments.command_line import answer
+from jaxlab import nn
+
+CONFIG = question.Config()
+
+
+def test_full_block_is_the_soft_block_but_for_its_attention():
+    """With attention that gives SOFT's own result the two blocks agree."""
+    params = nn.softmax_free_block_init(jax.random.key(0), 8, heads=2, ratio=2)
+    tokens = jax.random.normal(jax.random.key(1), (3, 16, 8))
+    whole = nn.softmax_free_block(params, tokens, grid=(4, 4))
+    silent = params | {"proj": jax.tree.map(jnp.zeros_like, params["proj"])}
+    nothing = question.full_block(lambda block, q, v, grid: v, silent, tokens, (4, 4))
+    np.testing.assert_allclose(nn.softmax_free_block(silent, tokens, grid=(4, 4)), nothing, atol=1e-5)
+    assert np.abs(whole - nothing).max() > 0.1
+
+
+def test_positions_follow_the_resolution():
+    key = jax.random.key(0)
+    params = {"patch": jnp.zeros((1, 4)), "position": jax.random.normal(key, (8, 8, 4))}
+    same, grid = question.tokens_of(params, jnp.zeros((2, 8, 8)), 1)
+    np.testing.assert_allclose(same[0], params["position"].reshape(64, 4), atol=1e-6)
+    finer, twice = question.tokens_of(params, jnp.zeros((2, 16, 16)), 1)
+    assert (grid, twice, finer.shape) == ((8, 8), (16, 16), (2, 256, 4))
+
+
+def test_columns_agree_with_and_without_stored_features():
+    stack = block_columns.stack_init(jax.random.key(0), 10, 4)
+    x = jax.random.normal(jax.random.key(1), (5, 10))
+
+    def loss(stack, reversible):
+        return sum(jnp.sum(c**2) for c in block_columns.run_columns(stack, x, reversible=reversible))
+
+    stored, computed = (jax.tree.leaves(jax.grad(loss)(stack, reversible)) for reversible in (False, True))
+    for a, b in zip(stored, computed, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-2 * np.abs(a).max())
+
+
+def test_residual_network_has_the_size_of_the_columns():
+    size = block_columns.num_params(block_columns.stack_init(jax.random.key(0), 64, 4))
+    assert block_columns.num_params(block_columns.residual_init(jax.random.key(0), 64, size)) == pytest.approx(
+        size, rel=0.05
+    )
+
+
+def test_quick_run(tmp_path):
+    names = "softmax,soft,soft_normalized,residual,reversible_columns"
+    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
+    assert answer(question, arguments) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["errors"] == {}
+    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    rows = found["rows"]
+    assert max(rows["memory_exponent"]["soft"]) < 1.3 < min(rows["memory_exponent"]["softmax"])
+    assert max(rows["gradient_error"]["reversible_columns"]) < 0.05
+    assert set(rows["accuracy_finer"]) == {"softmax", "soft", "soft_normalized"}
+
+
+def test_what_cannot_be_asked(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.savez("flat.npz", x=np.eye(9), y=np.arange(9) % 3)
+    assert answer(question, ["--data", "flat.npz"]) == 2
+    assert "needs grey images" in capsys.readouterr().err
+    assert answer(question, ["--dim", "25"]) == 2
+    assert "heads must divide dim" in capsys.readouterr().err
