@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import __main__ as command
-from experiments.benchmarks import analytic, guidance, harness
+from experiments.benchmarks import analytic, guidance, harness, kernels
 from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing
 
 
@@ -190,12 +190,12 @@ def test_the_table_says_it_all(capsys):
 def test_the_list_and_what_is_unknown(capsys):
     assert command.main([]) == 0
     printed = capsys.readouterr().out
-    assert set(command.names()) == {"analytic", "guidance", "heads", "krylov"}
+    assert set(command.names()) == {"analytic", "attention", "guidance", "heads", "kernels", "krylov", "nas"}
     for question in command.names().values():
         assert question.endswith("?")
         assert question in printed
     assert command.main(["analitic"]) == 2
-    assert "did you mean analytic?" in capsys.readouterr().err
+    assert "did you mean analytic" in capsys.readouterr().err
     assert command.main(["analytic", "--no-such-option"]) == 2
 
 
@@ -321,4 +321,53 @@ def test_krylov_in_small(capsys):
         assert ours["residual"] == pytest.approx(scipy_row["residual"], rel=1e-4)  # so they took the same steps
         assert ours["products"] <= scipy_row["products"] < 1.2 * ours["products"]
         assert recycled["products"] < ours["products"]
+    assert {target["verdict"] for target in found["targets"]} == {"not judged"}
+
+
+@pytest.mark.parametrize(("contest", "package"), [("vendi", "vendi_score"), ("dcov", "dcor"), ("divprune", "numpy")])
+def test_kernels_in_small(contest, package, capsys):
+    """Every entry finds what its peer finds, and a block's memory grows with the rows, not with their pairs."""
+    pytest.importorskip(package)
+    assert command.main(["kernels", "--quick", "--json", "--contests", contest]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["races"]) == {"vendi": 3, "dcov": 2, "divprune": 1}[contest]
+    errors = [row["error"] for race in found["races"] for row in race["rows"] if "error" in row]
+    assert len(errors) == {"vendi": 8, "dcov": 3, "divprune": 1}[contest]
+    assert max(errors) < 1e-4
+    assert {target["verdict"] for target in found["targets"]} == {"not judged"}
+    if contest == "dcov":
+        whole, half = found["races"][1]["MB"], found["races"][1]["MB for half the rows"]
+        assert 0 < whole < 3 * half
+
+
+def test_the_published_choice_of_tokens():
+    distances = [kernels.published_choice(np.float32([[1, 0], [1, 0.1], [0, 1], [-1, 0]]), keep) for keep in (2, 3)]
+    assert [found.tolist() for found in distances] == [[0, 3], [0, 2, 3]]
+
+
+def test_attention_in_small(capsys):
+    assert command.main(["attention", "--quick", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [race["size"] for race in found["races"]] == [64, 128]
+    names = [row["name"] for row in found["races"][0]["rows"]]
+    assert len(names) == 3
+    scratch = {name: [race["rows"][i]["scratch (MB)"] for race in found["races"]] for i, name in enumerate(names)}
+    assert all(small < large for small, large in scratch.values())
+    assert sum("Memory of" in note for note in found["notes"]) == 3
+    assert {target["verdict"] for target in found["targets"]} == {"not judged"}
+
+
+def test_attention_of_all_pairs_is_left_out_where_it_would_not_fit(capsys):
+    arguments = ["attention", "--quick", "--json", "--most-pairs", "10000"]
+    assert command.main(arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [len(race["rows"]) for race in found["races"]] == [3, 1]
+
+
+def test_tangent_kernels_in_small(capsys):
+    assert command.main(["kernels", "--quick", "--json", "--contests", "ntk"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (contest,) = found["races"]
+    assert len(contest["rows"]) == 3
+    assert max(row["error"] for row in contest["rows"]) < 1e-4
     assert {target["verdict"] for target in found["targets"]} == {"not judged"}
