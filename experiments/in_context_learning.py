@@ -198,6 +198,13 @@ CLAIMS = (
         ">",
         0.0,
     ),
+    Claim(
+        194,
+        "Trained on new tasks alone it learns within a sequence: accuracy on new tasks rises by .1",
+        lambda rows: rows["improvement"]["trained_on_new"],
+        ">",
+        0.1,
+    ),
 )
 
 

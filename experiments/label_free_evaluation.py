@@ -322,7 +322,7 @@ def _plot_course(ax: Axes, result: Result) -> None:
         ax.plot(fisher, (mean - mean.min()) / max(np.ptp(mean), 1e-12), label=name, **plots.style(place))
     ax.set_xlabel("Fisher ratio of the embeddings, while networks learn")
     ax.set_ylabel("statistic without labels, scaled")
-    ax.legend(frameon=False, fontsize=7)
+    ax.legend(frameon=False, fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
 def _plot_bounds(ax: Axes, result: Result) -> None:

@@ -377,7 +377,6 @@ def plot(result: Result) -> Figure:
         share = np.arange(1, PIECES + 1) / PIECES
         options = {"ylabel": "test loss (nats per character)", "xlabel": "share of the steps", "x": share}
         plots.curves_over_tasks(axes[2], lines, list(lines), **options)
-        axes[2].legend(fontsize=9, frameon=False)
     sizes = ("quarter_size", "one_epoch", "four_times_size")
     plots.method_bars(axes[3], result.rows.get("test_loss", {}), sizes, "test loss at an equal budget")
     return figure

@@ -76,8 +76,8 @@ def tsetlin_predict(state: TsetlinState, x: ArrayLike, *, threshold: ArrayLike |
 
     .. math:: v_k = \operatorname{clip}\Big(\sum_j (-1)^j\, C_{kj}(x),\ -T,\ T\Big)
 
-    A clause holds if none of its literals fails, so all clauses are one matrix product of literals taken in and
-    literals that fail. A clause without literals does not vote.
+    A clause holds if none of its literals fails. Literals are bits of 32-bit words, so 32 of them are compared at a
+    time, for all clauses and classes at once. A clause without literals does not vote.
 
     Args:
       state: TsetlinState of K classes and F features.
@@ -99,9 +99,8 @@ def tsetlin_predict(state: TsetlinState, x: ArrayLike, *, threshold: ArrayLike |
     rows = _boolean(state, x, "x")
     include = tsetlin_clauses(state)
     flat = include.reshape(-1, include.shape[-1])
-    # Sums of zeros and ones are exact in float32, where the matrix units are.
-    fails = (~_literals(rows)).astype(jnp.float32) @ flat.astype(jnp.float32).T
-    holds = (fails == 0) & jnp.any(flat, axis=-1)
+    fails = jnp.any(_packed(flat) & _packed(~_literals(rows))[..., None, :] != 0, axis=-1)
+    holds = ~fails & jnp.any(flat, axis=-1)
     votes = _votes(holds.reshape(*rows.shape[:-1], *include.shape[:2]))
     if threshold is None:
         return votes
@@ -232,6 +231,14 @@ def _votes(holds: Array) -> Array:
 
 def _literals(x: Array) -> Array:
     return jnp.concatenate([x, ~x], axis=-1)
+
+
+def _packed(bits: Array) -> Array:
+    """Bits [..., L] as words uint32 [..., ceil(L / 32)]; what is missing at the end is 0."""
+    length = bits.shape[-1]
+    filled = jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, -length % 32)])
+    words = filled.reshape(*bits.shape[:-1], -1, 32).astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)
+    return jnp.sum(words, axis=-1, dtype=jnp.uint32)
 
 
 def _boolean(state: TsetlinState, x: ArrayLike, name: str) -> Array:

@@ -232,3 +232,16 @@ def test_bad_updates(changed, error, words):
     good = {"x": np.ones((2, 3), bool), "labels": np.zeros(2, int), "threshold": 2, "s": 3.0}
     with pytest.raises(error, match=words):
         analytic.tsetlin_update(STATE, key=jax.random.key(0), **(good | changed))
+
+
+@pytest.mark.parametrize("num_features", [3, 16, 40])
+def test_words_of_bits_give_what_single_literals_do(num_features):
+    rng = np.random.default_rng(num_features)
+    automata = rng.choice([5, 6], (3, 4, 2 * num_features), p=[0.9, 0.1]).astype(np.int16)
+    state = analytic.TsetlinState(jnp.asarray(automata), jnp.asarray(5, jnp.int16))
+    x = rng.random((20, num_features)) < 0.5
+    literals = np.concatenate([x, ~x], axis=1)
+    include = automata > 5
+    holds = np.all(literals[:, None, None] | ~include, axis=-1) & include.any(-1)
+    wanted = (holds * np.array([1, -1, 1, -1])).sum(-1)
+    np.testing.assert_array_equal(analytic.tsetlin_predict(state, x), wanted)
