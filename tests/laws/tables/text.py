@@ -18,6 +18,10 @@ def step_fn(state, tokens):
     return state + jnp.cos(tokens)[:, None], state
 
 
+def some(length):
+    return lambda rng: rng.random((N, length)) < 0.7
+
+
 ROWS = {
     "greedy_decode": Row(
         text.greedy_decode,
@@ -44,7 +48,7 @@ ROWS |= {
     ),
     "ngram_log_prob": Row(
         text.ngram_log_prob,
-        inputs(log_probs=normal(C, C), tokens=integers(N, 5, high=C), where=lambda rng: rng.random((N, 5)) < 0.7),
+        inputs(log_probs=normal(C, C), tokens=integers(N, 5, high=C), where=some(5)),
         static={"start": 1},
         batch=("tokens", "where"),
         diff=("log_probs",),
@@ -63,5 +67,15 @@ ROWS |= {
         diff=("embeddings",),
         bf16=("embeddings",),
         skip={"mask": "the result is a matrix of the items: in the proofs"},
+    ),
+    "lcs_length": Row(
+        text.lcs_length,
+        inputs(a=integers(N, 5, high=3), b=integers(N, 4, high=3), where_a=some(5), where_b=some(4)),
+        batch=("a", "b", "where_a", "where_b"),
+    ),
+    "rouge_l": Row(
+        text.rouge_l,
+        inputs(candidate=integers(N, 5, high=3), reference=integers(N, 4, high=3), where_a=some(5), where_b=some(4)),
+        batch=("candidate", "reference", "where_a", "where_b"),
     ),
 }
