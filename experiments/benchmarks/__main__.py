@@ -90,6 +90,8 @@ class Common:
 if __name__ == "__main__":
     # What an earlier process compiled must not pass for compiled in no time; jax reads this once, when it starts.
     os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+    # One thread a core again: the larger pool of experiments/__init__ makes matrix products half as fast on two cores.
+    del os.environ["NPROC"]
     streams: Any = (sys.stdout, sys.stderr)
     for stream in streams:
         stream.reconfigure(errors="replace")

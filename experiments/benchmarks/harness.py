@@ -120,6 +120,19 @@ class Ratio(NamedTuple):
 # --- measuring
 
 
+def settle(longest: float = 1.0) -> None:
+    """Waits until the threads of this process rest, at most so many seconds.
+
+    The threads of a library spin for a while after its work is done, and would take the next entry's cores.
+    """
+    window = 0.02
+    for _ in range(round(longest / window)):
+        before = time.process_time()
+        time.sleep(window)
+        if time.process_time() - before < 0.1 * window:
+            return
+
+
 def race(
     contest: Race,
     *,
@@ -130,6 +143,8 @@ def race(
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Timing]:
     """Runs the entries in turn (A B C A B C ...), so that what disturbs the machine for a while disturbs them all.
+
+    Every run begins when the threads of the run before it rest: users have one of the libraries, not all in turn.
 
     Args:
       contest: the race.
@@ -161,6 +176,7 @@ def race(
         for name in names:
             if sum(seconds[name]) > patience:
                 continue
+            settle()
             start, processor_start = clock(), processor_clock()
             outputs[name] = jax.block_until_ready(runs[name]())
             seconds[name].append(clock() - start)
