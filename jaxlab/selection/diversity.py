@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.kernels import cosine_similarity, pairwise_sq_dists
+from jaxlab.kernels import pairwise_sq_dists
 from jaxlab.numerics import normalize
+from jaxlab.numerics.linear import self_product
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -233,7 +234,8 @@ def divprune_tokens(tokens: ArrayLike, *, keep: int, where: ArrayLike | None = N
 
     def one(rows: Array, counts: Array) -> KeptTokens:
         # The loop must not multiply again what this product has compared.
-        distances = jnp.maximum(1.0 - cosine_similarity(jax.lax.stop_gradient(rows)), 0.0)
+        unit = normalize(jax.lax.stop_gradient(rows).astype(accumulation_dtype(rows)))
+        distances = jnp.maximum(1.0 - self_product(unit.T), 0.0)
         index = jnp.sort(farthest_point(distances, k=keep, metric="precomputed", where=counts).index)
         return KeptTokens(rows.at[index].get(mode="fill", fill_value=0), index, index < size)
 
