@@ -64,7 +64,7 @@ def test_quick_run(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["errors"] == {}
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-    assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 5
+    assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(in_context_learning.CLAIMS)
     rows = found["rows"]
     boolean = ["majority", "nearest_neighbor", "perceptron", "exact", "transformer"]
     trained = ["trained_on_4", "trained_on_64", "trained_on_new"]
