@@ -2,15 +2,12 @@
 
 import dataclasses
 import functools
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments.networks import mlp
-from experiments.runner import Dataset
-from experiments.streams import stratified_split
+from experiments.streams import Split
 from experiments.training import cosine_adam, fit
 from jaxlab import losses, metrics
 from jaxlab.typing import Array, PyTree
@@ -36,27 +33,8 @@ class Settings:
     """Share of the rows to test on."""
 
 
-class Seed(NamedTuple):
-    """Row numbers and labels of one seed."""
-
-    key: Array
-    train: Array
-    labels: Array
-    test: Array
-    truth: Array
-
-
-def prepare(config: Settings, data: Dataset, keys: Array) -> Seed:
-    """A split for every seed."""
-    streams = [np.random.default_rng(np.asarray(jax.random.key_data(key))) for key in keys]
-    parts = [stratified_split(data.y, test_fraction=config.ensemble_test_share, rng=rng) for rng in streams]
-    train, test = (jnp.asarray(np.stack(side)) for side in zip(*parts, strict=True))
-    labels = jnp.asarray(data.y)
-    return Seed(keys, train, labels[train], test, labels[test])
-
-
 def measure(
-    config: Settings, seed: Seed, x: Array, gamma: Array, kind: Array, *, num_classes: int
+    config: Settings, seed: Split, x: Array, gamma: Array, kind: Array, *, num_classes: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Losses and accuracy of the ensemble at both widths; kind is the place of the diversity in KINDS."""
     each = [functools.partial(losses.diversity_regularized_ensemble, diversity=name) for name in KINDS]

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from experiments import plots, spurious_dominoes, spurious_ensembles, spurious_weights
 from experiments.programs import Programs
 from experiments.runner import Claim, Measured, Method, Result, Run
+from experiments.streams import Split, split_by_seed
 
 DATASETS = ("digits", "mnist5k")
 SEED_SCOPE = "splits, pairs, colours, networks"
@@ -69,15 +70,15 @@ class Parts:
         return spurious_dominoes.prepare(self.config, self.data, self.keys)
 
     @functools.cached_property
-    def ensembles(self) -> spurious_ensembles.Seed:
+    def ensembles(self) -> Split:
         """Splits."""
-        return spurious_ensembles.prepare(self.config, self.data, self.keys)
+        return split_by_seed(self.data.y, self.keys, test_fraction=self.config.ensemble_test_share)
 
     @functools.cached_property
-    def weights(self) -> tuple[spurious_weights.Seed, spurious_weights.Networks]:
+    def weights(self) -> tuple[Split, spurious_weights.Networks]:
         """Splits, and the networks to be averaged."""
         self.run.progress("training the networks to be averaged")
-        seeds = spurious_weights.prepare(self.config, self.data, self.keys)
+        seeds = split_by_seed(self.data.y, self.keys, test_fraction=self.config.patch_test_share)
         train = functools.partial(spurious_weights.train, self.config, num_classes=self.num_classes)
         return seeds, jax.jit(jax.vmap(train, in_axes=(0, None)))(seeds, self.x)
 

@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from experiments.networks import mlp
-from experiments.runner import Dataset
-from experiments.streams import stratified_split
+from experiments.streams import Split
 from experiments.training import cosine_adam, fit
 from jaxlab import analytic, metrics, nn
 from jaxlab.typing import Array, PyTree
@@ -54,30 +52,11 @@ class Settings:
     """Share of the rows to test on."""
 
 
-class Seed(NamedTuple):
-    """Row numbers and labels of one seed."""
-
-    key: Array
-    train: Array
-    labels: Array
-    test: Array
-    truth: Array
-
-
 class Networks(NamedTuple):
     """Parameters of the first network, and of the tuned one for every way to tune [4, ...]."""
 
     first: PyTree
     tuned: PyTree
-
-
-def prepare(config: Settings, data: Dataset, keys: Array) -> Seed:
-    """A split for every seed."""
-    streams = [np.random.default_rng(np.asarray(jax.random.key_data(key))) for key in keys]
-    parts = [stratified_split(data.y, test_fraction=config.patch_test_share, rng=rng) for rng in streams]
-    train, test = (jnp.asarray(np.stack(side)) for side in zip(*parts, strict=True))
-    labels = jnp.asarray(data.y)
-    return Seed(keys, train, labels[train], test, labels[test])
 
 
 def coloured(key: Array, x: Array, labels: Array, flips: Array, num_classes: int) -> Array:
@@ -89,7 +68,7 @@ def coloured(key: Array, x: Array, labels: Array, flips: Array, num_classes: int
     return jnp.concatenate([x, jax.nn.one_hot(shown, num_classes).reshape(len(labels), -1)], axis=1)
 
 
-def train(config: Settings, seed: Seed, x: Array, *, num_classes: int) -> Networks:
+def train(config: Settings, seed: Split, x: Array, *, num_classes: int) -> Networks:
     """The first network, and the other one tuned plainly, with smoothed labels, on mixed rows, and with both."""
     network = mlp((x.shape[1] + config.patches * num_classes, config.patch_hidden, num_classes))
     keys = jax.random.split(seed.key, 6)
@@ -124,7 +103,7 @@ def train(config: Settings, seed: Seed, x: Array, *, num_classes: int) -> Networ
 
 
 def measure(
-    config: Settings, seeds: tuple[Seed, Networks], x: Array, tuning: Array, how: Array, *, num_classes: int
+    config: Settings, seeds: tuple[Split, Networks], x: Array, tuning: Array, how: Array, *, num_classes: int
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Accuracy where patches lie, of one network or of an average of both; tuning and how are places in their lists."""
     seed, nets = seeds

@@ -74,6 +74,25 @@ def stratified_split(
     return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
 
 
+class Split(NamedTuple):
+    """Row numbers and labels of one seed; of many with a leading axis."""
+
+    key: Array
+    train: Array
+    labels: Array
+    test: Array
+    truth: Array
+
+
+def split_by_seed(labels: np.ndarray, keys: Array, *, test_fraction: float) -> Split:
+    """A stratified split for every key."""
+    streams = [np.random.default_rng(np.asarray(jax.random.key_data(key))) for key in keys]
+    parts = [stratified_split(labels, test_fraction=test_fraction, rng=rng) for rng in streams]
+    train, test = (jnp.asarray(np.stack(side)) for side in zip(*parts, strict=True))
+    y = jnp.asarray(labels)
+    return Split(keys, train, y[train], test, y[test])
+
+
 def class_stream(
     labels: np.ndarray,
     *,
