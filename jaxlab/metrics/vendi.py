@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks, numerics
 from jaxlab.metrics.diversity import entropy_order, renyi_entropy, square
+from jaxlab.numerics.eigenvalues import eigvalsh
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.numerics.spectra import largest_eigenvector
 from jaxlab.typing import Array, ArrayLike
@@ -62,8 +63,8 @@ def vendi_score(
     order, wide = entropy_order(q), square(kernel, "kernel")
     shares = _shares(weights, where, wide)
     given = jnp.asarray(kernel).dtype
-    pairs = (shares[:, None] > 0) & (shares > 0)
-    wide = jnp.where(pairs, wide, 0.0)
+    alike = weights is None and where is None  # two passes over the matrix less
+    wide = wide if alike else jnp.where((shares[:, None] > 0) & (shares > 0), wide, 0.0)
     diagonal = jnp.diagonal(wide)
     if _broken(jnp.max(jnp.abs(wide - wide.T), initial=0.0) <= _slack(given) * jnp.max(jnp.abs(wide), initial=0.0)):
         raise ValueError("kernel must be symmetric")
@@ -75,6 +76,8 @@ def vendi_score(
         wide = scale[:, None] * wide * scale
     elif _broken(jnp.all((jnp.abs(diagonal - 1.0) <= _slack(given)) | (shares == 0))):
         raise ValueError("kernel must have a diagonal of 1: pass normalize=True to divide by its roots")
+    if alike:
+        return _score(wide / max(wide.shape[0], 1), order, given)
     root = _root(shares)
     return _score(root[:, None] * wide * root, order, given)
 
@@ -114,17 +117,18 @@ def vendi_score_from_embeddings(
     x = checks.rank(checks.floating(x, "x"), "x", 2, layout="[N, D]")
     order, wide = entropy_order(q), x.astype(accumulation_dtype(x))
     shares = _shares(weights, where, wide)
-    counts = shares > 0
-    wide = jnp.where(counts[:, None], wide, 0.0)
+    counts, alike = shares > 0, weights is None and where is None
+    wide = wide if alike else jnp.where(counts[:, None], wide, 0.0)
     if normalize:
         wide = numerics.normalize(wide)
     lengths = jnp.sum(wide**2, axis=1)
     if _broken(jnp.all((jnp.abs(lengths - 1.0) <= _slack(x.dtype)) | ~counts)):
         what = "not be zero" if normalize else "have length 1: pass normalize=True to divide them by it"
         raise ValueError(f"the rows of x must {what}")
-    rows = _root(shares)[:, None] * wide
+    rows = wide if alike else _root(shares)[:, None] * wide  # a pass over the rows less
     rows = rows.T if rows.shape[0] < rows.shape[1] else rows
-    return _score(jnp.matmul(rows.T, rows, precision="highest"), order, x.dtype)
+    gram = jnp.matmul(rows.T, rows, precision="highest")
+    return _score(gram / max(x.shape[0], 1) if alike else gram, order, x.dtype)
 
 
 def internal_diversity(
@@ -220,7 +224,7 @@ def _entropy_of(values: Array, q: float) -> Array:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _spectral_entropy(gram: Array, q: float) -> tuple[Array, Array, Array]:
     """The entropy of the eigenvalues, the lowest and the largest of them; only the first has a derivative."""
-    values = jnp.linalg.eigvalsh(gram)
+    values = eigvalsh(gram)
     return _entropy_of(values, q), values[0], values[-1]
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import jax.scipy.linalg as jsl
 
 from jaxlab import checks
+from jaxlab.numerics.eigenvalues import eigvalsh
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -86,7 +87,7 @@ def gram_spectrum(x: ArrayLike, *, center: bool = False) -> Array:
         wide = wide - jnp.mean(wide, axis=-2, keepdims=True)
     equation = "...nd,...ne->...de" if x.shape[-2] > x.shape[-1] else "...nd,...md->...nm"
     gram = jnp.einsum(equation, wide, wide, precision="highest")
-    return jnp.maximum(jnp.linalg.eigvalsh(gram)[..., ::-1], 0.0)
+    return jnp.maximum(eigvalsh(gram)[..., ::-1], 0.0)
 
 
 def solve_spd(matrix: ArrayLike, rhs: ArrayLike, *, ridge: ArrayLike = 0.0) -> Array:
