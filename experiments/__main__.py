@@ -1,4 +1,4 @@
-"""``python -m experiments`` lists the questions, ``python -m experiments NAME`` answers one."""
+"""``python -m experiments`` lists the questions, ``... NAME`` answers one, ``... all`` answers every one of them."""
 
 import ast
 import difflib
@@ -58,7 +58,7 @@ def _length(value: ast.expr | None) -> int | None:
 
 
 def _print_list(known: Sequence[Question]) -> None:
-    print("usage: python -m experiments NAME [options]; NAME --help shows the options\n")
+    print("usage: python -m experiments NAME [options]; NAME --help shows the options; all runs every question\n")
     width = max((len(entry.name) for entry in known), default=0)
     for entry in known:
         counts = [
@@ -76,7 +76,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     name = argv[0].replace("-", "_")
     try:
-        if name not in (names := [entry.name for entry in known]):
+        names = [entry.name for entry in known]
+        if name == "all":
+            return _all(argv[1:], names)
+        if name not in names:
             close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}."
             raise UserError(f"There is no question {argv[0]!r}: {hint}")
@@ -90,6 +93,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return answer(module, argv[1:])
+
+
+def _all(argv: Sequence[str], names: Sequence[str]) -> int:
+    try:
+        from experiments.all_questions import answer_all
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
+    return answer_all(argv, names)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def _answer(module: ModuleType, common: Common, config: Any) -> int:
     names = [method.name for method in module.METHODS]
     if len(set(names)) < len(names):
         raise ValueError(f"METHODS of {_name(module)} must have different names, got {', '.join(names)}")
-    selected = select(module.METHODS, common.methods)
+    selected = select(module.METHODS, common.methods, common.first)
     if common.seeds < 1:
         raise UserError(f"--seeds must be at least 1, got {common.seeds}.")
     mesh = make_mesh(common.mesh)

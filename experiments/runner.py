@@ -51,6 +51,8 @@ class Common:
     """Your own data instead: a .npz file with x (features or images) and y (integers)."""
     methods: str | None = None
     """Which rows, separated by commas; all unless given."""
+    first: int | None = None
+    """Only the first so many of them."""
     seeds: int = 5
     """How many seeds; the claims need two or more."""
     quick: bool = False
@@ -73,12 +75,16 @@ class Method:
     note: str = ""
 
 
-def select(methods: Sequence[Method], wanted: str | None) -> list[Method]:
-    """The methods named in ``wanted``, in its order; all if it is None.
+def select(methods: Sequence[Method], wanted: str | None, first: int | None = None) -> list[Method]:
+    """The methods named in ``wanted``, in its order; all if it is None; at most ``first`` of them.
 
     Raises:
-      UserError: a name is unknown, or there is none.
+      UserError: a name is unknown, or there is none, or first < 1.
     """
+    if first is not None:
+        if first < 1:
+            raise UserError(f"--first must be at least 1, got {first}.")
+        return select(methods, wanted)[:first]
     if wanted is None:
         return list(methods)
     by_name = {method.name: method for method in methods}
