@@ -1,4 +1,7 @@
-"""``python -m experiments`` lists the questions, ``... NAME`` answers one, ``... all`` answers every one of them."""
+"""``python -m experiments`` lists the questions, ``... NAME`` answers one, ``... all`` every one of them.
+
+``python -m experiments report`` writes a page with all results.
+"""
 
 import ast
 import difflib
@@ -58,7 +61,9 @@ def _length(value: ast.expr | None) -> int | None:
 
 
 def _print_list(known: Sequence[Question]) -> None:
-    print("usage: python -m experiments NAME [options]; NAME --help shows the options; all runs every question\n")
+    print("usage: python -m experiments NAME [options]; NAME --help shows the options")
+    print("       python -m experiments all      answers every question")
+    print("       python -m experiments report   writes a page with all results\n")
     width = max((len(entry.name) for entry in known), default=0)
     for entry in known:
         counts = [
@@ -77,8 +82,8 @@ def main(argv: Sequence[str]) -> int:
     name = argv[0].replace("-", "_")
     try:
         names = [entry.name for entry in known]
-        if name == "all":
-            return _all(argv[1:], names)
+        if name in ("all", "report"):
+            return _together(name, argv[1:], known)
         if name not in names:
             close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}."
@@ -95,12 +100,18 @@ def main(argv: Sequence[str]) -> int:
     return answer(module, argv[1:])
 
 
-def _all(argv: Sequence[str], names: Sequence[str]) -> int:
+def _together(name: str, argv: Sequence[str], known: Sequence[Question]) -> int:
+    """What concerns all questions: a run of every one of them, or the page that shows their results."""
     try:
-        from experiments.all_questions import answer_all
+        if name == "all":
+            from experiments.all_questions import answer_all
+
+            return answer_all(argv, [entry.name for entry in known])
+        from experiments.page.render import write_page
+
+        return write_page(argv, [(entry.name, entry.question) for entry in known])
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
-    return answer_all(argv, names)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from experiments import data, ledger, report
 from experiments.claims import Verdict, judge
 from experiments.errors import UserError
 from experiments.ledger import Result
+from experiments.machine import machine
 from experiments.runner import Common, Run, make_mesh, select
 
 __all__ = ["answer", "parse"]
@@ -94,8 +95,14 @@ def _answer(module: ModuleType, common: Common, config: Any) -> int:
     def write(verdicts: Sequence[Verdict] = ()) -> None:
         ledger.order(result, names)
         versions = {"jaxlab": jaxlab.__version__, "jax": jax.__version__, "python": platform.python_version()}
-        claims = [dataclasses.asdict(verdict) for verdict in verdicts]
-        ledger.save(out / ledger.RESULTS, dataclasses.asdict(result) | {"claims": claims, "versions": versions})
+        about = {
+            "sentence": _question(module),
+            "methods": [{"name": m.name, "paper": m.paper, "note": m.note} for m in module.METHODS],
+            "claims": [dataclasses.asdict(verdict) for verdict in verdicts],
+            "versions": versions,
+            "machine": machine(),
+        }
+        ledger.save(out / ledger.RESULTS, dataclasses.asdict(result) | about)
 
     console = report.make_console()
     console.print(f"{_question(module)} [{len(todo)} of {len(selected)} rows to measure]", soft_wrap=True)

@@ -5,8 +5,6 @@ overrides) and ``run(config, say) -> Report``; see ``experiments.benchmarks.anal
 """
 
 import json
-import os
-import pathlib
 import platform
 import statistics
 import time
@@ -22,6 +20,7 @@ from rich.text import Text
 
 import jaxlab
 from experiments import ledger
+from experiments.machine import machine
 
 __all__ = [
     "Entry",
@@ -45,6 +44,7 @@ __all__ = [
 ]
 
 PACKAGES = ("jax", "jaxlib", "numpy", "scipy", "scikit-learn")
+PEERS = ("dcor", "diffusers", "pytorch-metric-learning", "torch", "torchvision", "vendi-score")
 
 
 class Entry(NamedTuple):
@@ -229,28 +229,6 @@ def verdict(target: Target) -> str:
 # --- the machine
 
 
-def machine() -> dict[str, Any]:
-    """Facts without which seconds mean nothing."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = jax.devices()[0]
-    return {
-        "cpu": _cpu_model(),
-        "cores": cores,
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "system": f"{platform.system()} {platform.machine()}",
-        "jax device": f"{device.platform}: {device.device_kind}",
-    }
-
-
-def _cpu_model() -> str:
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or "unknown"
-
-
 def busy(facts: Mapping[str, Any]) -> tuple[str, ...]:
     """A warning where the facts of ``machine`` say that others were at work before the race began."""
     load, cores = facts["load"], facts["cores"]
@@ -263,13 +241,14 @@ def busy(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def versions() -> dict[str, str | None]:
-    """What took part; None for what is not installed."""
+    """What took part; None for what is not installed, peers that are not installed are left out."""
     found: dict[str, str | None] = {"jaxlab": jaxlab.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *PEERS):
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = None
+            if package in PACKAGES:
+                found[package] = None
     config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     found["BLAS of numpy"] = f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip()

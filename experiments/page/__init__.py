@@ -1,0 +1,1 @@
+"""``python -m experiments report``: one page with every result, claim, paper and function."""

@@ -1,0 +1,90 @@
+"""The page itself: one HTML file that needs neither a network nor a server."""
+
+import pathlib
+import sys
+from collections.abc import Sequence
+
+import jinja2
+import tyro
+
+from experiments import ledger
+from experiments.errors import UserError
+from experiments.page.collect import Answer, Page, collect
+
+__all__ = ["VERDICTS", "render", "write_page"]
+
+VERDICTS = ("holds", "fails", "undecided", "not run", "not judged")
+PAGE = "index.html"
+
+
+def write_page(argv: Sequence[str], known: Sequence[tuple[str, str]]) -> int:
+    """Writes ``index.html`` beside the results.
+
+    Args:
+      argv: the options.
+      known: names and first lines of all questions.
+    Returns:
+      0, or 2 if the user has to change something.
+    """
+    try:
+        out = tyro.cli(_options, prog="python -m experiments report", args=list(argv)).expanduser()
+        page = collect(out, known)
+        text = render(page)
+        try:
+            (out / PAGE).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"Cannot write {out / PAGE}: {error.strerror or error}.") from error
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except SystemExit as stop:  # tyro has printed what is wrong, or the help
+        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    claims = sum(len(answer.claims) for answer in page.answers)
+    print(f"{len(page.answers)} answers, {claims} claims: {out / PAGE}")
+    return 0
+
+
+def _options(out: pathlib.Path = pathlib.Path("out/all")) -> pathlib.Path:
+    """One page with every result, claim, paper and function.
+
+    Args:
+      out: Folder that holds the folders of results; the page is written into it.
+    """
+    return out
+
+
+def render(page: Page) -> str:
+    """The whole HTML file."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    folder = pathlib.Path(__file__).parent
+    titles = {paper.id: paper for paper in page.papers}
+    asked = [claim for answer in page.answers for claim in answer.claims]
+    return environment.get_template("page.html.j2").render(
+        page=page,
+        titles=titles,
+        claims=asked,
+        counts={verdict: sum(claim.verdict == verdict for claim in asked) for verdict in VERDICTS},
+        verdicts=VERDICTS,
+        tally=_tally,
+        anchor=anchor,
+        style=(folder / "style.css").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
+        results=ledger.RESULTS,
+    )
+
+
+def anchor(answer: Answer) -> str:
+    """The id of a question's part of the page: a question may have been put to several data sets."""
+    return "-".join(filter(None, ("question", answer.name, answer.dataset)))
+
+
+def _tally(answer: Answer) -> list[tuple[str, int]]:
+    """How many claims of an answer there are of every verdict."""
+    counts = [(verdict, sum(claim.verdict == verdict for claim in answer.claims)) for verdict in VERDICTS]
+    return [(verdict, count) for verdict, count in counts if count]
