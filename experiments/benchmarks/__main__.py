@@ -1,4 +1,4 @@
-"""``python -m experiments.benchmarks`` lists the races, ``python -m experiments.benchmarks NAME`` runs one."""
+"""``python -m experiments.benchmarks`` lists the races, ``... NAME`` runs one, ``... all`` every one of them."""
 
 import ast
 import dataclasses
@@ -34,17 +34,22 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; the exit code is 0, or 2 where there is something for the user to change."""
     known = names()
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m experiments.benchmarks NAME [--json] [--quick] [options]; NAME --help shows them\n")
+        print("usage: python -m experiments.benchmarks NAME [--json] [--quick] [options]; NAME --help shows them")
+        print("       python -m experiments.benchmarks all [--json] [--quick]\n")
         width = max(map(len, known))
         for name, question in known.items():
             print(f"  {name:<{width}}  {question}")
         return 0
     try:
-        if argv[0] not in known:
+        if argv[0] not in (*known, "all"):
             close = difflib.get_close_matches(argv[0], known, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}."
             raise UserError(f"There is no benchmark {argv[0]!r}: {hint}")
         try:
+            if argv[0] == "all":
+                from experiments.benchmarks.together import run_all
+
+                return run_all(argv[1:], list(known))
             return _run(importlib.import_module(f"experiments.benchmarks.{argv[0]}"), argv[0], argv[1:])
         except ModuleNotFoundError as error:
             raise missing_package(error) from error

@@ -1,0 +1,129 @@
+"""``python -m experiments.benchmarks all``: every benchmark in a process of its own, and one table of all races."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from experiments.report import make_console
+
+__all__ = ["run_all"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Common:
+    """The options of a run of all benchmarks."""
+
+    json: bool = False
+    """Print strict JSON instead of a table."""
+    quick: bool = False
+    """Small runs, to see that everything works; they judge no target."""
+
+
+def run_all(argv: Sequence[str], known: Sequence[str], command: Sequence[str] | None = None) -> int:
+    """Runs the benchmarks, one after the other; those whose peers are not installed are named and left out.
+
+    Args:
+      argv: the options.
+      known: the names of the benchmarks.
+      command: what runs one; its name and options are appended.
+    Returns:
+      0, or 1 if a benchmark broke.
+    """
+    common = tyro.cli(
+        Common, prog="python -m experiments.benchmarks all", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,)
+    )
+    found: dict[str, dict[str, Any]] = {}
+    missing, broken = {}, {}
+    for name in known:
+        print(f"... {name}", file=sys.stderr, flush=True)
+        done = _run_one(name, common.quick, command or (sys.executable, "-m", "experiments.benchmarks"))
+        if done.returncode == 0:
+            found[name] = json.loads(done.stdout)
+        else:
+            lines = done.stderr.strip().splitlines() or ["(it said nothing)"]
+            reasons = missing if done.returncode == 2 else broken
+            reasons[name] = lines[-1].removeprefix("error: ")
+    if common.json:
+        whole = {"quick": common.quick, "benchmarks": found, "peers missing": missing, "broken": broken}
+        print(json.dumps(whole, indent=1, allow_nan=False))
+    else:
+        _print(make_console(), found, missing, broken)
+    return 1 if broken else 0
+
+
+def _run_one(name: str, quick: bool, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(place for place in sys.path if place)
+    return subprocess.run(
+        [*command, name, "--json", *(["--quick"] if quick else [])],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+
+
+def _print(
+    console: Console,
+    found: Mapping[str, Mapping[str, Any]],
+    missing: Mapping[str, str],
+    broken: Mapping[str, str],
+) -> None:
+    table = Table(header_style="bold")
+    for column, justify in (
+        ("benchmark", "left"),
+        ("size", "right"),
+        ("work", "left"),
+        ("entry", "left"),
+        ("seconds", "right"),
+        ("peer", "left"),
+        ("its seconds", "right"),
+        ("times faster", "right"),
+        ("least to most", "right"),
+        ("grows as size^", "right"),
+        ("compile (s)", "right"),
+    ):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    for name, report in found.items():
+        for race in report["races"]:
+            peer, *others = race["rows"]
+            for row in others or [peer]:
+                ratio, alone = row["ratio"], row is peer
+                exponent = report["growth"].get(row["name"])
+                table.add_row(
+                    name,
+                    f"{race['size']} {report['size_name']}",
+                    race["work"],
+                    row["name"],
+                    f"{row['median']:.3g}",
+                    "" if alone else peer["name"],
+                    "" if alone else f"{peer['median']:.3g}",
+                    "" if alone else f"{ratio['median']:.3g}",
+                    "" if alone else f"{ratio['low']:.3g} to {ratio['high']:.3g}",
+                    "" if exponent is None else f"{exponent:.2f}",
+                    f"{row['compile']:.2f}",
+                )
+    console.print(table)
+    for name, report in found.items():
+        for target in report["targets"]:
+            value = "" if target["value"] is None else f"{target['value']:.3g}, "
+            line = f"  {target['verdict']:<10}  {name}: {target['sentence']}: {value}wanted {target['op']} "
+            console.print(f"{line}{target['bound']:g}", soft_wrap=True)
+    for title, reasons in (("left out", missing), ("BROKE", broken)):
+        for name, reason in reasons.items():
+            console.print(f"  {title}: {name}: {reason}", soft_wrap=True)
+    machines = {
+        tuple(report["machine"].items() - {("load", report["machine"].get("load"))}) for report in found.values()
+    }
+    for facts in machines:
+        console.print("Machine: " + ", ".join(f"{key} {value}" for key, value in sorted(facts)), soft_wrap=True)
+    versions = {name: version for report in found.values() for name, version in report["versions"].items()}
+    console.print("Versions: " + ", ".join(f"{key} {value}" for key, value in versions.items()), soft_wrap=True)
