@@ -13,7 +13,7 @@ Every namespace below is loaded when it is first used, so ``import jaxlab`` cost
 - ``detect``, ``zeroshot``, ``retrieval``: out-of-distribution scores, rules on fixed embeddings, comparable indices
 - ``selfsup``: representations without labels
 - ``weaksup``: novel classes, transduction, labels that lie or shift
-- ``compress``: lossless ``coding``
+- ``compress``: lossless ``coding``, ``low_rank`` changes of weights
 - ``numerics``, ``trees``: stable operations, pytree algebra
 - ``deploy``: export, sharding, checkpoints
 - ``papers``: which paper is where

@@ -29,6 +29,7 @@ from jaxlab.analytic.factorization import NMF, anchor_rows, nmf, procrustes
 from jaxlab.analytic.gaussians import ClassSamples, borrow_gaussian, sample_class_gaussians
 from jaxlab.analytic.gram import (
     GramState,
+    aggregate_least_squares,
     class_balanced_ridge,
     gram_forget,
     gram_from_class_stats,
@@ -98,6 +99,7 @@ __all__ = [
     "RLSState",
     "RandomFeatures",
     "TsetlinState",
+    "aggregate_least_squares",
     "anchor_rows",
     "balanced_logit_average",
     "borrow_gaussian",

@@ -1,8 +1,9 @@
 """Smaller data and smaller models.
 
 - ``coding``: lossless coding
+- ``low_rank``: changes of weights as products of thin matrices
 """
 
-from jaxlab.compress import coding
+from jaxlab.compress import coding, low_rank
 
-__all__ = ["coding"]
+__all__ = ["coding", "low_rank"]

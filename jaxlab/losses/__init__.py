@@ -1,58 +1,203 @@
 """Losses: one value per example, larger is worse; the mean is the caller's."""
 
+from jaxlab.losses.adaptive_margin import AdaptiveMargin, mada_cos, mada_cos_parameters
 from jaxlab.losses.adversarial import adversarial_linear_margin, gan_discriminator, gan_generator
+from jaxlab.losses.aggregate import bag_loss, instance_loss, interpolated_bag_loss, private_bag_means
 from jaxlab.losses.alignment import feature_alignment
-from jaxlab.losses.contrastive import info_nce
+from jaxlab.losses.complementary import (
+    complementary_discriminative,
+    complementary_exponential,
+    complementary_forward,
+    complementary_multiple,
+    complementary_order_preserving,
+    complementary_pairwise,
+    negative_learning,
+)
+from jaxlab.losses.complementary_risk import (
+    complementary_risk_vector,
+    complementary_scarce,
+    gradient_ascent_risk,
+    non_negative_risk,
+)
+from jaxlab.losses.consistency import aggregate_joint_logits, joint_labels, sla
+from jaxlab.losses.contrastive import clip_loss, info_nce, nt_xent, pairwise_matching
 from jaxlab.losses.density import (
     DocParams,
     conditional_mi_contrastive,
     doc_tabular,
     doc_tabular_init,
     gaussian_kl,
+    monte_carlo_nll,
+    nce,
 )
-from jaxlab.losses.dependence import concatenated_distance_covariance, joint_distance_covariance
+from jaxlab.losses.dependence import (
+    concatenated_distance_covariance,
+    cross_orthogonality,
+    joint_distance_covariance,
+    pego,
+)
+from jaxlab.losses.distributional import (
+    AldrState,
+    aldr_init,
+    aldr_kl,
+    ldr_kl,
+    ldr_weights,
+    normalize_scores,
+)
 from jaxlab.losses.divergence import kl_divergence, relation_kl
-from jaxlab.losses.embedding import clip_directional, directional_moment, higher_order_compatibility
+from jaxlab.losses.embedding import (
+    clip_directional,
+    directional_moment,
+    higher_order_compatibility,
+    off_diagonal_covariance,
+)
 from jaxlab.losses.ensemble import (
     dbat_disagreement,
     divdis_objective,
     diversity_regularized_ensemble,
+    dverge,
     head_mutual_information,
     jensen_gap,
 )
 from jaxlab.losses.entropy import GroupEntropy, mean_entropy
+from jaxlab.losses.hinges import crammer_singer, weston_watkins
+from jaxlab.losses.imbalance import (
+    class_prior,
+    confident_consistency,
+    logit_adjusted_cross_entropy,
+    mdcs_diversity,
+    reverse_prior,
+    sade,
+)
+from jaxlab.losses.invariance import alignment_penalty, drm
 from jaxlab.losses.local import compound_supervision, contrastive_cosine, forward_forward, noprop_dt, pseudo_residuals
-from jaxlab.losses.metric_learning import template_margin
+from jaxlab.losses.margin import arcface_logits, cosface_logits, magface_logits, unpg, whisker_mask
+from jaxlab.losses.matching import (
+    bidirectional_hinge,
+    boost_absolute,
+    boost_relative,
+    cross_modal_projection,
+    margin_schedule,
+    pseudo_classification,
+    soft_margin_hinge,
+)
+from jaxlab.losses.metric_learning import (
+    contrastive_pairs,
+    generalized_pair_loss,
+    multi_similarity,
+    pair_masks,
+    tcm,
+    template_margin,
+)
+from jaxlab.losses.mixed_pairs import MixedPairs, local_triplet, metric_mixup_pairs, metrix_contrastive
 from jaxlab.losses.open_set import arpl, arpl_logits, energy_margin
+from jaxlab.losses.overlap import amplify, any_loss, dice_loss, hard_negative_mask, tversky
+from jaxlab.losses.photometric import s3im
 from jaxlab.losses.preference import cca, dpo
-from jaxlab.losses.regression import adaptive_l2, denoising_triplet, vsd_surrogate
+from jaxlab.losses.recommendation import bayesian_personalized_ranking, collaborative_metric_hinge, tri_bce
+from jaxlab.losses.regression import (
+    adaptive_l2,
+    denoising_triplet,
+    depth_quality_focal,
+    distribution_focal,
+    guided_loss_scaling,
+    vsd_surrogate,
+)
 from jaxlab.losses.regularization import ewc_penalty, unconstrained_feature_mse
-from jaxlab.losses.robust import squared_hinge_ovr
+from jaxlab.losses.robust import (
+    asymmetric_generalized_cross_entropy,
+    asymmetric_unhinged,
+    generalized_cross_entropy,
+    jensen_shannon_label,
+    mean_absolute_error_label,
+    normalized_cross_entropy,
+    squared_hinge_ovr,
+    symmetric_cross_entropy,
+)
 from jaxlab.losses.sequence import sequence_log_prob, simplex_flow, token_log_probs
-from jaxlab.losses.supervised_contrastive import prototypical, supervised_contrastive
-from jaxlab.losses.weighting import weighted_binary_cross_entropy
+from jaxlab.losses.spherical import (
+    SphericalStatistics,
+    log_spherical_softmax,
+    log_taylor_softmax,
+    spherical_statistics,
+    z_loss,
+    z_loss_from_statistics,
+)
+from jaxlab.losses.supervised_contrastive import knn_softmax, look, prototypical, supervised_contrastive
+from jaxlab.losses.weighting import (
+    bias_loss,
+    bias_minimum,
+    bias_weights,
+    class_balanced_weights,
+    gradient_harmonized_weights,
+    weighted_binary_cross_entropy,
+)
 
 __all__ = [
+    "AdaptiveMargin",
+    "AldrState",
     "DocParams",
     "GroupEntropy",
+    "MixedPairs",
+    "SphericalStatistics",
     "adaptive_l2",
     "adversarial_linear_margin",
+    "aggregate_joint_logits",
+    "aldr_init",
+    "aldr_kl",
+    "alignment_penalty",
+    "amplify",
+    "any_loss",
+    "arcface_logits",
     "arpl",
     "arpl_logits",
+    "asymmetric_generalized_cross_entropy",
+    "asymmetric_unhinged",
+    "bag_loss",
+    "bayesian_personalized_ranking",
+    "bias_loss",
+    "bias_minimum",
+    "bias_weights",
+    "bidirectional_hinge",
+    "boost_absolute",
+    "boost_relative",
     "cca",
+    "class_balanced_weights",
+    "class_prior",
     "clip_directional",
+    "clip_loss",
+    "collaborative_metric_hinge",
+    "complementary_discriminative",
+    "complementary_exponential",
+    "complementary_forward",
+    "complementary_multiple",
+    "complementary_order_preserving",
+    "complementary_pairwise",
+    "complementary_risk_vector",
+    "complementary_scarce",
     "compound_supervision",
     "concatenated_distance_covariance",
     "conditional_mi_contrastive",
+    "confident_consistency",
     "contrastive_cosine",
+    "contrastive_pairs",
+    "cosface_logits",
+    "crammer_singer",
+    "cross_modal_projection",
+    "cross_orthogonality",
     "dbat_disagreement",
     "denoising_triplet",
+    "depth_quality_focal",
+    "dice_loss",
     "directional_moment",
+    "distribution_focal",
     "divdis_objective",
     "diversity_regularized_ensemble",
     "doc_tabular",
     "doc_tabular_init",
     "dpo",
+    "drm",
+    "dverge",
     "energy_margin",
     "ewc_penalty",
     "feature_alignment",
@@ -60,24 +205,79 @@ __all__ = [
     "gan_discriminator",
     "gan_generator",
     "gaussian_kl",
+    "generalized_cross_entropy",
+    "generalized_pair_loss",
+    "gradient_ascent_risk",
+    "gradient_harmonized_weights",
+    "guided_loss_scaling",
+    "hard_negative_mask",
     "head_mutual_information",
     "higher_order_compatibility",
     "info_nce",
+    "instance_loss",
+    "interpolated_bag_loss",
     "jensen_gap",
+    "jensen_shannon_label",
     "joint_distance_covariance",
+    "joint_labels",
     "kl_divergence",
+    "knn_softmax",
+    "ldr_kl",
+    "ldr_weights",
+    "local_triplet",
+    "log_spherical_softmax",
+    "log_taylor_softmax",
+    "logit_adjusted_cross_entropy",
+    "look",
+    "mada_cos",
+    "mada_cos_parameters",
+    "magface_logits",
+    "margin_schedule",
+    "mdcs_diversity",
+    "mean_absolute_error_label",
     "mean_entropy",
+    "metric_mixup_pairs",
+    "metrix_contrastive",
+    "monte_carlo_nll",
+    "multi_similarity",
+    "nce",
+    "negative_learning",
+    "non_negative_risk",
     "noprop_dt",
+    "normalize_scores",
+    "normalized_cross_entropy",
+    "nt_xent",
+    "off_diagonal_covariance",
+    "pair_masks",
+    "pairwise_matching",
+    "pego",
+    "private_bag_means",
     "prototypical",
+    "pseudo_classification",
     "pseudo_residuals",
     "relation_kl",
+    "reverse_prior",
+    "s3im",
+    "sade",
     "sequence_log_prob",
     "simplex_flow",
+    "sla",
+    "soft_margin_hinge",
+    "spherical_statistics",
     "squared_hinge_ovr",
     "supervised_contrastive",
+    "symmetric_cross_entropy",
+    "tcm",
     "template_margin",
     "token_log_probs",
+    "tri_bce",
+    "tversky",
     "unconstrained_feature_mse",
+    "unpg",
     "vsd_surrogate",
     "weighted_binary_cross_entropy",
+    "weston_watkins",
+    "whisker_mask",
+    "z_loss",
+    "z_loss_from_statistics",
 ]

@@ -1,4 +1,4 @@
-"""Losses of models of a distribution: tabular dichotomy of control, with its bound on mutual information."""
+"""Losses of models of a distribution: unnormalised ones, and tabular dichotomy of control with its bound."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,15 @@ from jaxlab.numerics import straight_through
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["DocParams", "conditional_mi_contrastive", "doc_tabular", "doc_tabular_init", "gaussian_kl"]
+__all__ = [
+    "DocParams",
+    "conditional_mi_contrastive",
+    "doc_tabular",
+    "doc_tabular_init",
+    "gaussian_kl",
+    "monte_carlo_nll",
+    "nce",
+]
 
 
 class DocParams(NamedTuple):
@@ -207,6 +215,126 @@ def gaussian_kl(mean: ArrayLike, log_var: ArrayLike, *, where: ArrayLike | None 
     if mask is not None:
         center, spread = (jnp.where(mask[..., None], value, 0.0) for value in (center, spread))
     return 0.5 * jnp.sum(center**2 + (jnp.expm1(spread) - spread), axis=-1)
+
+
+def nce(
+    data_energy: ArrayLike,
+    data_log_q: ArrayLike,
+    noise_energy: ArrayLike,
+    noise_log_q: ArrayLike,
+    log_z: ArrayLike,
+    *,
+    ratio: ArrayLike = 1.0,
+    where: ArrayLike | None = None,
+    noise_where: ArrayLike | None = None,
+    axis_name: str | None = None,
+) -> Array:
+    r"""Noise-contrastive estimation: telling data from noise by an unnormalised density (couples the batch; scalar).
+
+    .. math:: \ell = -\frac1B \sum_x \log \sigma(G(x)) - \frac{\nu}{M} \sum_z \log \sigma(-G(z)), \qquad
+              G = -E - \log Z - \log q - \log \nu
+
+    The normaliser is one more parameter: give ``log_z`` from the parameters and it is learned with them.
+
+    Args:
+      data_energy: float [B], E of the data; the model's density is exp(-E) / Z.
+      data_log_q: float [B], log-density of the noise at the data.
+      noise_energy: float [M], E of draws from the noise.
+      noise_log_q: float [M], their log-density.
+      log_z: float scalar, log Z.
+      ratio: nu > 0, how many times as much noise as data is imagined.
+      where: bool [B], True where a datum counts; the others give no gradient.
+      noise_where: bool [M], True where a draw counts; the others give no gradient.
+      axis_name: the mapped axis over which data and noise are split; the means run over all its members.
+    Returns:
+      float32 or wider scalar, >= 0; a part of which nothing counts adds 0.
+    Raises:
+      ValueError: shapes do not agree, or a static ratio <= 0.
+      TypeError: an array is not floating point, or a mask not boolean.
+
+    >>> zeros = jnp.zeros(1)
+    >>> print(nce(zeros, zeros, zeros, zeros, jnp.array(0.0)).round(4))  # 2 log 2
+    1.3863
+
+    Reference: Gutmann and Hyvarinen, "Noise-contrastive estimation" (2010), standard.
+    """
+    checks.positive(ratio, "ratio")
+    data_energy, data_log_q, counts = energies(data_energy, where, "data_energy", data_log_q, "data_log_q")
+    noise_energy, noise_log_q, drawn = energies(noise_energy, noise_where, "noise_energy", noise_log_q, "noise_log_q")
+    offset = checks.rank(checks.floating(log_z, "log_z"), "log_z", 0) + jnp.log(ratio)
+    data = jax.nn.softplus(data_energy + offset + data_log_q)
+    noise = jax.nn.softplus(-noise_energy - offset - noise_log_q)
+    return mean_over(data, counts, axis_name) + ratio * mean_over(noise, drawn, axis_name)
+
+
+def monte_carlo_nll(
+    data_energy: ArrayLike,
+    noise_energy: ArrayLike,
+    noise_log_q: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    noise_where: ArrayLike | None = None,
+    axis_name: str | None = None,
+) -> Array:
+    r"""Negative log-likelihood of an unnormalised density, its normaliser from noise (couples the batch; scalar).
+
+    .. math:: \ell = \frac1B \sum_x E(x) + \log \frac1M \sum_z \frac{e^{-E(z)}}{q(z)}
+
+    The logarithm of a mean of few draws is biased, and where the noise is narrower than the model the weights have no
+    variance: ``optim.meco_surrogate`` keeps a running mean instead.
+
+    Args:
+      data_energy: float [B], E of the data; the model's density is exp(-E) / Z.
+      noise_energy: float [M], E of draws from the noise.
+      noise_log_q: float [M], their log-density.
+      where: bool [B], True where a datum counts; the others give no gradient.
+      noise_where: bool [M], True where a draw counts; the others give no gradient.
+      axis_name: the mapped axis over which data and noise are split; the means run over all its members.
+    Returns:
+      float32 or wider scalar; a part of which nothing counts adds 0.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: an array is not floating point, or a mask not boolean.
+
+    >>> print(monte_carlo_nll(jnp.ones(1), jnp.zeros(2), jnp.log(jnp.array([0.5, 0.25]))).round(4))  # 1 + log 3
+    2.0986
+
+    Reference: Geyer and Thompson, "Constrained Monte Carlo Maximum Likelihood for Dependent Data" (1992), standard.
+    """
+    data_energy, _, counts = energies(data_energy, where, "data_energy")
+    noise_energy, noise_log_q, drawn = energies(noise_energy, noise_where, "noise_energy", noise_log_q, "noise_log_q")
+    return mean_over(data_energy, counts, axis_name) + log_mean_weight(-noise_energy - noise_log_q, drawn, axis_name)
+
+
+def energies(
+    energy: ArrayLike, where: ArrayLike | None, name: str, log_q: ArrayLike | None = None, log_q_name: str = ""
+) -> tuple[Array, Array, Array]:
+    """Checked energies [B] and log-densities (zeros for None), both cleaned, and which of them count."""
+    energy = checks.rank(checks.floating(energy, name), name, 1)
+    log_q = jnp.zeros_like(energy) if log_q is None else checks.floating(log_q, log_q_name)
+    checks.same_shape(log_q, log_q_name, energy, name)
+    mask = checks.mask(where, "where" if name == "data_energy" else "noise_where", energy.shape)
+    counts = jnp.ones(energy.shape, bool) if mask is None else mask
+    dtype = accumulation_dtype(energy, log_q)
+    return jnp.where(counts, energy.astype(dtype), 0.0), jnp.where(counts, log_q.astype(dtype), 0.0), counts
+
+
+def mean_over(values: Array, counts: Array, axis_name: str | None) -> Array:
+    """The mean of what counts, over the members of a mapped axis as well; 0 of nothing."""
+    total, number = jnp.sum(jnp.where(counts, values, 0.0)), jnp.sum(counts, dtype=values.dtype)
+    if axis_name is not None:
+        total, number = jax.lax.psum(total, axis_name), jax.lax.psum(number, axis_name)
+    return total / jnp.maximum(number, 1.0)
+
+
+def log_mean_weight(log_weights: Array, counts: Array, axis_name: str | None) -> Array:
+    """log of the mean of exp(log_weights) over what counts, over the members of a mapped axis as well; 0 of nothing."""
+    low = jnp.finfo(log_weights.dtype).min
+    top = jnp.max(jax.lax.stop_gradient(jnp.where(counts, log_weights, low)), initial=low)
+    if axis_name is not None:
+        top = jax.lax.pmax(top, axis_name)
+    mean = mean_over(jnp.exp(jnp.where(counts, log_weights, top) - top), counts, axis_name)
+    return jnp.where(mean > 0, top + jnp.log(jnp.where(mean > 0, mean, 1.0)), 0.0)
 
 
 def _check_tables(params: DocParams) -> None:

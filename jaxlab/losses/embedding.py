@@ -8,7 +8,7 @@ from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["clip_directional", "directional_moment", "higher_order_compatibility"]
+__all__ = ["clip_directional", "directional_moment", "higher_order_compatibility", "off_diagonal_covariance"]
 
 DENSE_WIDTH = 1024
 """Up to this width the second moments are compared as they are: [D, D] in memory, but no cancellation."""
@@ -192,3 +192,39 @@ def higher_order_compatibility(
 def _inner(x: Array, y: Array) -> Array:
     """Inner products of all rows: [N, D], [M, D] -> [N, M]."""
     return jnp.matmul(x, y.T, precision="highest")
+
+
+def off_diagonal_covariance(z: ArrayLike, *, where: ArrayLike | None = None, axis_name: str | None = None) -> Array:
+    r"""Squared covariances of different coordinates (one number per batch; 0 where none are correlated).
+
+    .. math:: \frac1D \sum_{i \ne j} C_{ij}^2, \quad C = \frac{1}{N - 1} \sum_n (z_n - \bar z)(z_n - \bar z)^\top
+
+    Args:
+      z: float [N, D], embeddings.
+      where: bool [N], True where a row counts.
+      axis_name: the mapped axis over which rows are split; the covariance is that of all its members' rows.
+    Returns:
+      float32 or wider scalar, >= 0; 0 for fewer than two rows.
+    Raises:
+      ValueError: z is not [N, D], or where is not [N].
+      TypeError: z is not floating point, or where is not boolean.
+
+    >>> print(off_diagonal_covariance(jnp.array([[1.0, 1.0], [-1.0, -1.0]])))
+    4.0
+
+    Reference: Bardes, Ponce and LeCun, "VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised
+    Learning" (2022), standard; Hsieh et al., "Collaborative Metric Learning" (2017) divide by N, and their sum over
+    coordinates by N too.
+    """
+    z = checks.rank(checks.floating(z, "z"), "z", 2, layout="[N, D]")
+    mask = checks.mask(where, "where", z.shape[:1])
+    counts = jnp.ones(z.shape[0], bool) if mask is None else mask
+    wide = jnp.where(counts[:, None], z.astype(accumulation_dtype(z)), 0.0)
+    sums = (jnp.sum(wide, axis=0), jnp.sum(counts, dtype=wide.dtype))
+    total, number = sums if axis_name is None else jax.lax.psum(sums, axis_name)
+    centered = jnp.where(counts[:, None], wide - total / jnp.maximum(number, 1), 0.0)
+    products = _inner(centered.T, centered.T)
+    products = products if axis_name is None else jax.lax.psum(products, axis_name)
+    covariance = products / jnp.maximum(number - 1, 1)
+    off = jnp.where(jnp.eye(z.shape[1], dtype=bool), 0.0, covariance)
+    return jnp.sum(jnp.square(off)) / max(z.shape[1], 1)

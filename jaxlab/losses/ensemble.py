@@ -14,6 +14,7 @@ __all__ = [
     "dbat_disagreement",
     "divdis_objective",
     "diversity_regularized_ensemble",
+    "dverge",
     "head_mutual_information",
     "jensen_gap",
 ]
@@ -266,6 +267,44 @@ def diversity_regularized_ensemble(
     if mask is not None:
         spread = jnp.where(mask, spread, 0.0)
     return losses - gamma * spread
+
+
+def dverge(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""DVERGE: what every network loses on inputs that carry another one's weak features, per network and example.
+
+    .. math:: \ell_{ib} = \sum_{j \ne i} -\log p^i_{y_b}(z_{jb})
+
+    :math:`z_{jb}` looks like example b and is, to network j, another example (``optim.distilled_features``); its label
+    is that of the example it looks like.
+
+    Args:
+      logits: float [M, M, ..., K], M >= 2; entry [i, j] is what network i says of the inputs distilled from network j.
+        The diagonal plays no part and may hold anything.
+      labels: int [...] in [0, K), of the examples that the inputs look like; outside gives NaN for that example.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 or wider [M, ...], >= 0.
+    Raises:
+      ValueError: shapes do not agree, or M < 2.
+      TypeError: logits are not floating point, labels not integers, or where not boolean.
+
+    >>> print(dverge(jnp.zeros((3, 3, 1, 2)), jnp.array([0]))[:, 0].round(4))
+    [1.3863 1.3863 1.3863]
+
+    Reference: Yang et al., "DVERGE: Diversifying Vulnerabilities for Enhanced Robust Generation of Ensembles" (2020).
+    Checked against the authors' code, which takes the mean over examples.
+    """
+    logits, labels = checks.floating(logits, "logits"), checks.integer(labels, "labels")
+    if logits.ndim < 3 or logits.shape[0] != logits.shape[1] or logits.shape[2:-1] != labels.shape:
+        shape = list(logits.shape)
+        raise ValueError(f"logits must have shape [M, M, ..., K] around labels {list(labels.shape)}, got {shape}")
+    number = logits.shape[0]
+    checks.at_least(number, "the number of networks M in logits", 2)
+    mask = checks.mask(where, "where", labels.shape)
+    others = ~jnp.eye(number, dtype=bool).reshape(number, number, *(1,) * labels.ndim)
+    logs = member_log_probs(jnp.where(others[..., None], logits, 0.0), mask)
+    own = _own_log_probs(logs.reshape(number**2, *logs.shape[2:]), labels, mask).reshape(logs.shape[:-1])
+    return -jnp.sum(jnp.where(others, own, 0.0), axis=1)
 
 
 def _checked(logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array, Array | None]:

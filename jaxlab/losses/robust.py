@@ -1,5 +1,9 @@
 """Losses with bounded or margin-limited influence of single examples."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
@@ -7,7 +11,312 @@ from jaxlab.numerics import masked_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["squared_hinge_ovr"]
+__all__ = [
+    "asymmetric_generalized_cross_entropy",
+    "asymmetric_unhinged",
+    "generalized_cross_entropy",
+    "jensen_shannon_label",
+    "mean_absolute_error_label",
+    "normalized_cross_entropy",
+    "squared_hinge_ovr",
+    "symmetric_cross_entropy",
+]
+
+
+class Labelled(NamedTuple):
+    """Examples that are fit to compute with: those that do not count are zeros with label 0."""
+
+    logits: Array  # [..., K]
+    labels: Array  # [...], in [0, K)
+    known: Array  # [...], False where a counted label was none
+    counts: Array  # [...]
+
+    def losses(self, values: Array) -> Array:
+        """The losses of the examples: 0 where one does not count, NaN where its label is none."""
+        return jnp.where(self.counts, jnp.where(self.known, values, jnp.nan), 0.0)
+
+
+def labelled(logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None) -> Labelled:
+    """Checked logits [..., K] in float32 or wider, and labels that can be looked up."""
+    logits, labels = checks.floating(logits, "logits"), checks.integer(labels, "labels")
+    if logits.ndim != labels.ndim + 1 or logits.shape[:-1] != labels.shape:
+        raise ValueError(f"logits must have shape {[*labels.shape, 'K']} to match labels, got {list(logits.shape)}")
+    if logits.shape[-1] < 2:
+        raise ValueError(f"logits must be of at least 2 classes, got {list(logits.shape)}")
+    mask = checks.mask(where, "where", labels.shape)
+    counts = jnp.ones(labels.shape, bool) if mask is None else mask
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    clean = jnp.where((counts & known)[..., None], logits.astype(accumulation_dtype(logits)), 0.0)
+    return Labelled(clean, jnp.where(counts & known, labels, 0), known, counts)
+
+
+def of_label(values: Array, labels: Array) -> Array:
+    """The entry [...] of values [..., K] that belongs to the label."""
+    return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+
+
+def _of_log_prob(
+    loss: Callable[[Array], Array], logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None
+) -> Array:
+    """A loss of the log-probability of the label alone."""
+    rows = labelled(logits, labels, where)
+    return rows.losses(loss(of_label(jax.nn.log_softmax(rows.logits), rows.labels)))
+
+
+def generalized_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    q: ArrayLike = 0.7,
+    truncation: ArrayLike = 0.0,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Between cross entropy (q to 0) and the absolute error (q = 1) of the label (per example; larger is worse).
+
+    .. math:: \ell = \min\Big(\frac{1 - p_y^q}{q},\, \frac{1 - k^q}{q}\Big)
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      q: in (0, 1], a float or an array that broadcasts to [...].
+      truncation: k in [0, 1): examples whose label is less probable cost the same and give no gradient.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], in [0, 1 / q].
+    Raises:
+      ValueError: shapes do not agree, K < 2, or a static q or truncation out of range.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(generalized_cross_entropy(jnp.zeros(2), jnp.array(0), q=1.0))  # 1 - p
+    0.5
+
+    Reference: Zhang and Sabuncu, "Generalized Cross Entropy Loss for Training Deep Neural Networks with Noisy Labels"
+    (2018). Checked against the code of Zhu et al. (``ldr_kl``), whose truncation this is.
+    """
+    checks.in_range(checks.positive(q, "q"), "q", 0, 1)
+    checks.in_range(truncation, "truncation", 0, 1)
+    if isinstance(truncation, int | float) and truncation == 1:
+        raise ValueError("truncation must be below 1, got 1: every example would cost nothing")
+
+    def loss(log_prob: Array) -> Array:
+        most = (1.0 - jnp.asarray(truncation, log_prob.dtype) ** q) / q
+        return jnp.minimum(-jnp.expm1(q * log_prob) / q, most)
+
+    return _of_log_prob(loss, logits, labels, where)
+
+
+def symmetric_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    balance: ArrayLike = 0.5,
+    scale: ArrayLike = 4.0,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Cross entropy in both directions, the reverse one with log 0 set to a number (per example; larger is worse).
+
+    .. math:: \ell = -(1 - b) \log p_y + b\, A\, (1 - p_y)
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      balance: b in [0, 1], the part of the reverse cross entropy.
+      scale: A >= 0, minus what log 0 is set to.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], >= 0.
+    Raises:
+      ValueError: shapes do not agree, K < 2, or a static balance or scale out of range.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(symmetric_cross_entropy(jnp.zeros(2), jnp.array(0), balance=1.0))  # 4 (1 - p)
+    2.0
+
+    Reference: Wang et al., "Symmetric Cross Entropy for Robust Learning with Noisy Labels" (2019). Checked against the
+    code of Zhu et al. (``ldr_kl``).
+    """
+    checks.in_range(balance, "balance", 0, 1)
+    checks.at_least(scale, "scale", 0)
+
+    def loss(log_prob: Array) -> Array:
+        b = jnp.asarray(balance, log_prob.dtype)
+        return -(1.0 - b) * log_prob - b * scale * jnp.expm1(log_prob)
+
+    return _of_log_prob(loss, logits, labels, where)
+
+
+def mean_absolute_error_label(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Distance of the probabilities from the certain label (per example; larger is worse).
+
+    .. math:: \ell = \sum_k |p_k - [k = y]| = 2 (1 - p_y)
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], in [0, 2].
+    Raises:
+      ValueError: shapes do not agree, or K < 2.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(mean_absolute_error_label(jnp.zeros(4), jnp.array(0)))
+    1.5
+
+    Reference: Ghosh et al., "Robust Loss Functions under Label Noise for Deep Neural Networks" (2017), standard. The
+    code of Zhu et al. (``ldr_kl``) leaves the absolute value out, and so is 0 for every input.
+    """
+    return _of_log_prob(lambda log_prob: -2.0 * jnp.expm1(log_prob), logits, labels, where)
+
+
+def normalized_cross_entropy(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""Cross entropy of the label among those of all labels (per example; larger is worse).
+
+    .. math:: \ell = \frac{\log p_y}{\sum_k \log p_k}
+
+    Over all labels it sums to one, so noise of one rate in every class only scales its mean.
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], in [0, 1].
+    Raises:
+      ValueError: shapes do not agree, or K < 2.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(normalized_cross_entropy(jnp.zeros(4), jnp.array(0)))
+    0.25
+
+    Reference: Ma et al., "Normalized Loss Functions for Deep Learning with Noisy Labels" (2020). Checked against the
+    code of Zhu et al. (``ldr_kl``).
+    """
+    rows = labelled(logits, labels, where)
+    log_probs = jax.nn.log_softmax(rows.logits)
+    return rows.losses(of_label(log_probs, rows.labels) / jnp.sum(log_probs, axis=-1))
+
+
+def asymmetric_generalized_cross_entropy(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    shift: ArrayLike = 1.0,
+    q: ArrayLike = 2.0,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""A generalised cross entropy that prefers the most frequent label (per example; larger is worse).
+
+    .. math:: \ell = \frac{(a + 1)^q - (a + p_y)^q}{q}
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      shift: a > 0.
+      q: > 0.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], >= 0.
+    Raises:
+      ValueError: shapes do not agree, K < 2, or a static shift or q <= 0.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(asymmetric_generalized_cross_entropy(jnp.zeros(2), jnp.array(0)))  # (2^2 - 1.5^2) / 2
+    0.875
+
+    Reference: Zhou et al., "Asymmetric Loss Functions for Learning with Noisy Labels" (2021). Checked against the code
+    of Zhu et al. (``ldr_kl``), whose defaults these are.
+    """
+    checks.positive(shift, "shift")
+    checks.positive(q, "q")
+
+    def loss(log_prob: Array) -> Array:
+        a, power = jnp.asarray(shift, log_prob.dtype), jnp.asarray(q, log_prob.dtype)
+        return ((a + 1.0) ** power - (a + jnp.exp(log_prob)) ** power) / power
+
+    return _of_log_prob(loss, logits, labels, where)
+
+
+def asymmetric_unhinged(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    shift: ArrayLike = 1.5,
+    q: ArrayLike = 0.9,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""An unhinged loss of the probability that prefers the most frequent label (per example; larger is worse).
+
+    .. math:: \ell = \frac{(a - p_y)^q - (a - 1)^q}{q}
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      shift: a > 1.
+      q: > 0.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], >= 0.
+    Raises:
+      ValueError: shapes do not agree, K < 2, or a static shift <= 1 or q <= 0.
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(asymmetric_unhinged(jnp.zeros(2), jnp.array(0), shift=2.0, q=2.0))  # (1.5^2 - 1) / 2
+    0.625
+
+    Reference: as ``asymmetric_generalized_cross_entropy``.
+    """
+    if isinstance(shift, int | float) and shift <= 1:
+        raise ValueError(f"shift must be above 1, got {shift!r}")
+    checks.positive(shift, "shift")
+    checks.positive(q, "q")
+
+    def loss(log_prob: Array) -> Array:
+        a, power = jnp.asarray(shift, log_prob.dtype), jnp.asarray(q, log_prob.dtype)
+        return ((a - jnp.exp(log_prob)) ** power - (a - 1.0) ** power) / power
+
+    return _of_log_prob(loss, logits, labels, where)
+
+
+def jensen_shannon_label(
+    logits: ArrayLike, labels: ArrayLike, *, weight: ArrayLike = 0.5, where: ArrayLike | None = None
+) -> Array:
+    r"""Jensen-Shannon divergence of the prediction from the certain label (per example; larger is worse).
+
+    .. math:: \ell = \frac{w\, KL(y \| M) + (1 - w)\, KL(p \| M)}{-(1 - w) \log(1 - w)}, \qquad M = w\, y + (1 - w)\, p
+
+    Weight to 0 gives cross entropy, to 1 half the absolute error.
+
+    Args:
+      logits: float [..., K], K >= 2.
+      labels: int [...], in [0, K); outside gives NaN for that example.
+      weight: w in (0, 1), of the label.
+      where: bool [...], True where an example counts; the others give 0 and no gradient.
+    Returns:
+      float32 (wider if logits are) [...], >= 0, bounded.
+    Raises:
+      ValueError: shapes do not agree, K < 2, or a static weight outside (0, 1).
+      TypeError: labels are not integers, logits not floating point, or where is not boolean.
+
+    >>> print(f"{jensen_shannon_label(jnp.array([-99.0, 0.0]), jnp.array(0)):.4f}")  # two points: log 2 / (log 2 / 2)
+    2.0000
+
+    Reference: Englesson and Azizpour, "Generalized Jensen-Shannon Divergence Loss for Learning with Noisy Labels"
+    (2021), for two distributions. Checked against the code of Zhu et al. (``ldr_kl``), which clips M at 1e-7.
+    """
+    checks.in_range(weight, "weight", 0, 1)
+    if isinstance(weight, int | float) and weight in (0, 1):
+        raise ValueError(f"weight must lie in (0, 1), got {weight!r}")
+    w, other = jnp.asarray(weight), 1.0 - jnp.asarray(weight)
+
+    def loss(log_prob: Array) -> Array:
+        prob = jnp.exp(log_prob)
+        log_mixed = jnp.log(w + other * prob)
+        # All classes but the label are (1 - w) times as probable in the mixture.
+        from_prediction = prob * (log_prob - log_mixed) + jnp.expm1(log_prob) * jnp.log(other)
+        return (-w * log_mixed + other * from_prediction) / (-other * jnp.log(other))
+
+    return _of_log_prob(loss, logits, labels, where)
 
 
 def squared_hinge_ovr(

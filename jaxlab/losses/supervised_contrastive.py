@@ -5,10 +5,11 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.kernels import pairwise_sq_dists
+from jaxlab.losses.metric_learning import gathered, unit_rows
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["prototypical", "supervised_contrastive"]
+__all__ = ["knn_softmax", "look", "prototypical", "supervised_contrastive"]
 
 
 def prototypical(support: ArrayLike, query: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -119,3 +120,134 @@ def supervised_contrastive(
     losses = jnp.where(strangers, below, jnp.logaddexp(scores, below)) - scores
     number = jnp.maximum(jnp.sum(wanted, axis=1), 1)
     return jnp.where(asks, jnp.sum(jnp.where(wanted, losses, 0.0), axis=1) / number, 0.0)
+
+
+def knn_softmax(
+    scores: ArrayLike,
+    query_labels: ArrayLike,
+    key_labels: ArrayLike,
+    *,
+    k: int | None = None,
+    exclude: ArrayLike | None = None,
+    force_positive: bool = True,
+    eps: float = 1e-8,
+    where: ArrayLike | None = None,
+) -> Array:
+    r"""Negative logarithm of the share that the own class has among the nearest keys (per query; larger is worse).
+
+    .. math:: \ell_i = -\log \frac{\sum_{j \in N_k(i),\, y_j = y_i} e^{s_{ij}}}{\sum_{j \in N_k(i)} e^{s_{ij}}}
+
+    Keys that are not among the k nearest get no gradient, so a class may fall into several groups. With ``k=None`` all
+    keys vote: neighbourhood components analysis.
+
+    Args:
+      scores: float [B, M], larger = nearer, already divided by the temperature.
+      query_labels: int [B].
+      key_labels: int [M].
+      k: how many keys vote, static, 1 <= k <= M; None for all.
+      exclude: bool [B, M], True where a key may not vote, such as the query itself.
+      force_positive: static; True adds the nearest key of the own class to the vote, so that there is always something
+        to pull at; a query that has none gives 0. False gives :math:`-\log(P + \varepsilon)`, which has no gradient
+        where no neighbour is of the class.
+      eps: epsilon, used without force_positive only.
+      where: bool [B], True where a query counts; the others give 0 and no gradient.
+    Returns:
+      float32 or wider [B], >= 0 (to eps).
+    Raises:
+      ValueError: shapes do not agree, or k is not in [1, M].
+      TypeError: scores are not floating point, labels are not integers, or a mask is not boolean.
+
+    >>> scores, own = jnp.array([[2.0, 1.0, 0.0]]), jnp.array([0])
+    >>> print(f"{knn_softmax(scores, own, jnp.array([0, 1, 1]), k=2)[0]:.4f} {jnp.log1p(jnp.exp(-1.0)):.4f}")
+    0.3133 0.3133
+
+    Reference: Feng et al., "Rethinking Supervised Pre-training for Better Downstream Transferring" (2022), recalled;
+    Goldberger et al., "Neighbourhood Components Analysis" (2004) for all keys, there with minus squared distances.
+    """
+    scores = checks.rank(checks.floating(scores, "scores"), "scores", 2, layout="[B, M]")
+    own = checks.rank(checks.integer(query_labels, "query_labels"), "query_labels", 1, layout="[B]")
+    labels = checks.rank(checks.integer(key_labels, "key_labels"), "key_labels", 1, layout="[M]")
+    if scores.shape != (own.shape[0], labels.shape[0]):
+        raise ValueError(f"scores must have shape {[own.shape[0], labels.shape[0]]}, got {list(scores.shape)}")
+    if k is not None and checks.size(k, "k") > labels.shape[0]:
+        raise ValueError(f"k must be at most the number of keys, {labels.shape[0]}, got {k}")
+    banned = checks.mask(exclude, "exclude", scores.shape)
+    mask = checks.mask(where, "where", own.shape)
+    counts = jnp.ones(own.shape, bool) if mask is None else mask
+    allowed = jnp.broadcast_to(counts[:, None], scores.shape)
+    allowed = allowed if banned is None else allowed & ~banned
+    scores = jnp.where(allowed, scores.astype(accumulation_dtype(scores)), 0.0)
+    same = allowed & (own[:, None] == labels)
+    if k is not None and k < labels.shape[0]:
+        ranked = jnp.where(allowed, jax.lax.stop_gradient(scores), -jnp.inf)
+        _, nearest = jax.lax.top_k(ranked, k)
+        if force_positive:  # one more place, for the best of the class; it votes once only
+            best = jnp.argmax(jnp.where(same, ranked, -jnp.inf), axis=1)[:, None]
+            again = jnp.any(nearest == best, axis=1, keepdims=True)
+            nearest = jnp.concatenate([nearest, best], axis=1)
+        scores, allowed, same = (jnp.take_along_axis(table, nearest, axis=1) for table in (scores, allowed, same))
+        if force_positive:
+            allowed &= ~jnp.concatenate([jnp.zeros((len(own), k), bool), again | ~same[:, -1:]], axis=1)
+            same &= allowed
+    some = jnp.any(same, axis=1)
+    # An empty sum stands in for all others; its value is dropped.
+    total = jax.nn.logsumexp(scores, axis=1, where=allowed | ~some[:, None])
+    right = jax.nn.logsumexp(scores, axis=1, where=same | ~some[:, None])
+    if force_positive:
+        return jnp.where(counts & some, total - right, 0.0)
+    log_eps = jnp.log(jnp.asarray(eps, scores.dtype))
+    losses = jnp.where(some, -jnp.logaddexp(jnp.where(some, right - total, 0.0), log_eps), -log_eps)
+    return jnp.where(counts, losses, 0.0)
+
+
+def look(
+    embeddings: ArrayLike,
+    labels: ArrayLike,
+    *,
+    k: int | None = 20,
+    temperature: ArrayLike = 0.1,
+    force_positive: bool = True,
+    where: ArrayLike | None = None,
+    axis_name: str | None = None,
+) -> Array:
+    r"""Leave-one-out error of a weighted vote among the nearest others, a value per example (couples the batch).
+
+    .. math:: \ell_i = \texttt{knn\_softmax}\big(\cos(x_i, x_j) / \tau\big), \quad j \ne i
+
+    Only most of the k neighbours have to be of the class, not all of its members: what differs within a class is kept.
+    With ``k=None`` it is neighbourhood components analysis on cosines. For keys from a queue call ``knn_softmax``.
+
+    Args:
+      embeddings: float [B, D], of any length.
+      labels: int [B]; only whether two are equal matters.
+      k: neighbours that vote, static, 1 <= k <= the size of the whole batch; None for all others. Where there are fewer
+        others, those vote.
+      temperature: tau > 0.
+      force_positive: static, see ``knn_softmax``.
+      where: bool [B], True where an example counts; the others are nobody's neighbours, give 0 and no gradient.
+      axis_name: the mapped axis over which the batch is split; neighbours come from all its members.
+    Returns:
+      float32 or wider [B], >= 0; 0 for an example whose class has no other.
+    Raises:
+      ValueError: shapes do not agree, k is out of range, or a static temperature <= 0.
+      TypeError: embeddings are not floating point, labels are not integers, or where is not boolean.
+
+    >>> x, labels = jnp.array([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.0]]), jnp.array([0, 0, 0])
+    >>> print(look(x, labels, k=1), [f"{value:.1f}" for value in look(x, jnp.array([0, 1, 0]), k=1)])
+    [0. 0. 0.] ['20.0', '0.0', '0.7']
+
+    Reference: Feng et al., "Rethinking Supervised Pre-training for Better Downstream Transferring" (2022), recalled:
+    the paper takes keys from a queue of a momentum encoder; its k and temperature are not confirmed.
+    """
+    embeddings = checks.rank(checks.floating(embeddings, "embeddings"), "embeddings", 2, layout="[B, D]")
+    labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[B]")
+    checks.batch_match(embeddings, "embeddings", labels, "labels")
+    checks.positive(temperature, "temperature")
+    mask = checks.mask(where, "where", labels.shape)
+    counts = jnp.ones(labels.shape, bool) if mask is None else mask
+    units = unit_rows(embeddings, counts)
+    keys, key_labels, exist, offset = gathered(units, labels, counts, axis_name)
+    scores = jnp.matmul(units / temperature, keys.T, precision="highest")
+    itself = (jnp.arange(labels.shape[0]) + offset)[:, None] == jnp.arange(keys.shape[0])
+    options = {"k": k, "exclude": itself | ~exist, "force_positive": force_positive, "where": mask}
+    return knn_softmax(scores, labels, key_labels, **options)  # type: ignore[arg-type]

@@ -17,6 +17,7 @@ from jaxlab.metrics.bounds import (
     occam_bound,
     seeger_bound,
 )
+from jaxlab.metrics.calibration import expected_calibration_error
 from jaxlab.metrics.clustering import (
     adjusted_rand_index,
     clustering_accuracy,
@@ -26,7 +27,18 @@ from jaxlab.metrics.clustering import (
 )
 from jaxlab.metrics.collapse import nc1, nc2_etf, nc2_orthogonal, nc3, self_duality
 from jaxlab.metrics.compatibility import average_accuracy_lower, average_compatibility, compatibility_matrix
-from jaxlab.metrics.confusion import confusion_matrix, mean_iou
+from jaxlab.metrics.confusion import (
+    Confusion,
+    accuracy_from_confusion,
+    balanced_accuracy,
+    cohen_kappa,
+    confusion_matrix,
+    f_beta,
+    g_mean,
+    matthews,
+    mean_iou,
+    soft_confusion,
+)
 from jaxlab.metrics.continual import (
     StreamSummary,
     average_accuracy,
@@ -57,7 +69,13 @@ from jaxlab.metrics.diversity import (
     min_pairwise_distance,
     renyi_entropy,
 )
-from jaxlab.metrics.ensembles import EnsembleDecomposition, ensemble_decomposition, pairwise_disagreement
+from jaxlab.metrics.ensembles import (
+    EnsembleDecomposition,
+    ensemble_decomposition,
+    pairwise_disagreement,
+    transfer_rate,
+    vulnerability_diversity,
+)
 from jaxlab.metrics.geometry import (
     ClassScatter,
     class_scatter,
@@ -66,7 +84,7 @@ from jaxlab.metrics.geometry import (
     fisher_discriminant_ratio,
     subspace_distance,
 )
-from jaxlab.metrics.images import psnr, si_sdr
+from jaxlab.metrics.images import psnr, si_sdr, ssim
 from jaxlab.metrics.landscape import PhaseThresholds, bezier, classify_phase, mode_connectivity
 from jaxlab.metrics.outliers import local_outlier_factor
 from jaxlab.metrics.profiles import (
@@ -76,7 +94,7 @@ from jaxlab.metrics.profiles import (
     pareto_front,
     performance_profile,
 )
-from jaxlab.metrics.ranking import clip_score, hits_at_k, mean_average_precision, recall_at_k
+from jaxlab.metrics.ranking import clip_score, hits_at_k, mean_average_precision, ndcg_at_k, recall_at_k
 from jaxlab.metrics.representation import knn_accuracy, linear_cka
 from jaxlab.metrics.samples import (
     PrecisionRecall,
@@ -86,7 +104,12 @@ from jaxlab.metrics.samples import (
     recognizability,
 )
 from jaxlab.metrics.scaling import PowerLaw, fit_power_law, time_to_target
-from jaxlab.metrics.scenes import bottleneck_score, clause_correct, relative_position
+from jaxlab.metrics.scenes import (
+    bottleneck_score,
+    clause_correct,
+    detection_average_precision,
+    relative_position,
+)
 from jaxlab.metrics.smoothers import (
     ScaledNcx2,
     boosting_smoother,
@@ -99,11 +122,20 @@ from jaxlab.metrics.smoothers import (
 )
 from jaxlab.metrics.topology import PersistenceStatistics, h0_deaths, persistence_statistics
 from jaxlab.metrics.vendi import internal_diversity, vendi_score, vendi_score_from_embeddings
+from jaxlab.metrics.verification import OperatingCurves, class_operating_curves, opis, opis_extremes, utilization
+from jaxlab.metrics.weak_labels import (
+    complementary_mixup_noise,
+    complementary_surrogate_score,
+    complementary_unbiased_risk,
+    prediction_oscillation,
+)
 
 __all__ = [
     "ClassErrors",
     "ClassScatter",
+    "Confusion",
     "EnsembleDecomposition",
+    "OperatingCurves",
     "PersistenceStatistics",
     "PhaseThresholds",
     "PowerLaw",
@@ -113,6 +145,7 @@ __all__ = [
     "StreamSummary",
     "accuracy",
     "accuracy_disparity",
+    "accuracy_from_confusion",
     "adjusted_rand_index",
     "algoperf_score",
     "auroc",
@@ -122,32 +155,42 @@ __all__ = [
     "average_incremental_accuracy",
     "average_precision",
     "backward_transfer",
+    "balanced_accuracy",
     "bezier",
     "binary_kl",
     "boosting_smoother",
     "bottleneck_score",
     "cbc_certified_radius",
     "class_errors_linear_gmm",
+    "class_operating_curves",
     "class_scatter",
     "classify_phase",
     "clause_correct",
     "clip_score",
     "clustering_accuracy",
+    "cohen_kappa",
     "communication_floats",
     "compatibility_matrix",
+    "complementary_mixup_noise",
+    "complementary_surrogate_score",
+    "complementary_unbiased_risk",
     "confusion_matrix",
+    "detection_average_precision",
     "distance_correlation",
     "distance_covariance",
     "effective_parameters",
     "effective_rank",
     "ensemble_decomposition",
+    "expected_calibration_error",
     "expected_squared_distance",
+    "f_beta",
     "false_false_true",
     "feature_diversity",
     "fisher_discriminant_ratio",
     "fit_power_law",
     "forgetting",
     "frechet_distance",
+    "g_mean",
     "group_histogram",
     "h0_deaths",
     "harmonic_mean",
@@ -162,6 +205,7 @@ __all__ = [
     "linear_cka",
     "local_outlier_factor",
     "match_clusters",
+    "matthews",
     "mcallester_bound",
     "mean_average_precision",
     "mean_iou",
@@ -173,8 +217,11 @@ __all__ = [
     "nc2_orthogonal",
     "nc3",
     "ncx2_log_cdf_approx",
+    "ndcg_at_k",
     "normalized_mutual_info",
     "occam_bound",
+    "opis",
+    "opis_extremes",
     "order_estimate_error",
     "oscr",
     "pairwise_disagreement",
@@ -185,6 +232,7 @@ __all__ = [
     "persistence_statistics",
     "precision_at_t",
     "precision_recall_knn",
+    "prediction_oscillation",
     "psnr",
     "recall_at_k",
     "recognizability",
@@ -197,13 +245,18 @@ __all__ = [
     "silhouette",
     "smoother_from_leaves",
     "smoother_trace",
+    "soft_confusion",
     "spearman",
     "spearman_brown",
     "split_half_reliability",
+    "ssim",
     "stream_summary",
     "subspace_distance",
     "time_to_target",
     "tpr_at_fpr",
+    "transfer_rate",
+    "utilization",
     "vendi_score",
     "vendi_score_from_embeddings",
+    "vulnerability_diversity",
 ]

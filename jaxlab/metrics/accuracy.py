@@ -32,8 +32,10 @@ def _in_top_k(logits: Array, labels: Array, k: int) -> Array:
     index = jnp.arange(num_classes)
     inside = (labels >= 0) & (labels < num_classes)
     own = jnp.take_along_axis(logits, jnp.where(inside, labels, 0)[..., None], axis=-1)
-    # Counting the classes in front needs no sort; a tie goes to the lower index, as in argmax.
+    # Counting the classes in front needs no sort; a tie goes to the lower index, as in argmax. The label itself is
+    # never in front: compiled, its logit may be computed twice, and differ by rounding.
     in_front = (logits > own) | ((logits == own) & (index < labels[..., None]))
+    in_front &= index != labels[..., None]
     return inside & (jnp.sum(in_front, axis=-1) < k) & ~jnp.any(jnp.isnan(logits), axis=-1)
 
 

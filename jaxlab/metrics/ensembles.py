@@ -9,7 +9,13 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype, masked_mean
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["EnsembleDecomposition", "ensemble_decomposition", "pairwise_disagreement"]
+__all__ = [
+    "EnsembleDecomposition",
+    "ensemble_decomposition",
+    "pairwise_disagreement",
+    "transfer_rate",
+    "vulnerability_diversity",
+]
 
 
 class EnsembleDecomposition(NamedTuple):
@@ -135,3 +141,79 @@ def pairwise_disagreement(
     if not reduce:
         return jnp.where(others[..., None] & counts, apart, 0.0)
     return jnp.where(others, masked_mean(apart, counts, axis=-1), 0.0)
+
+
+def vulnerability_diversity(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""How little two networks see in each other's weak features (larger is more diverse).
+
+    .. math:: d_{ij} = \frac{1}{2N} \sum_n \big[ \mathrm{CE}(f_i(z_{jn}), y_n) + \mathrm{CE}(f_j(z_{in}), y_n) \big]
+
+    To network j the input :math:`z_{jn}` is example n, however it looks (``optim.distilled_features``): the loss is low
+    where network i is taken in too. The diagonal is what a network loses on its own features.
+
+    Args:
+      logits: float [M, M, N, K]; entry [i, j] is what network i says of the inputs distilled from network j.
+      labels: int [N] in [0, K), of the examples that were IMITATED; outside gives NaN: leave such examples out.
+      where: bool [N], True where an example counts.
+    Returns:
+      float32 or wider [M, M] in nats, symmetric; 0 if nothing counts.
+    Raises:
+      ValueError: shapes do not agree, or where is not [N].
+      TypeError: logits are not floating point, labels not integers, or where not boolean.
+
+    >>> logits = jnp.zeros((2, 2, 1, 2)).at[0, 0, 0, 0].set(9.0).at[1, 1, 0, 0].set(9.0)
+    >>> print(vulnerability_diversity(logits, jnp.array([0])).round(4))
+    [[1.000e-04 6.931e-01]
+     [6.931e-01 1.000e-04]]
+
+    Reference: Yang et al., "DVERGE: Diversifying Vulnerabilities for Enhanced Robust Generation of Ensembles" (2020).
+    Checked against the authors' code, which prints both directions apart.
+    """
+    logits, labels, mask = _crossed(logits, labels, where)
+    logs = member_log_probs(logits, mask)
+    inside = (labels >= 0) & (labels < logits.shape[-1])
+    index = jnp.broadcast_to(jnp.where(inside, labels, 0)[:, None], (*logits.shape[:3], 1))
+    own = jnp.where(inside, jnp.take_along_axis(logs, index, axis=-1)[..., 0], jnp.nan)
+    loss = masked_mean(-own, mask, axis=-1)
+    return 0.5 * (loss + loss.T)
+
+
+def transfer_rate(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
+    r"""How often an attack on one network makes another one wrong (larger is less robust).
+
+    .. math:: r_{ij} = \frac1N \sum_n \big[ \arg\max_k f_i(x^{(j)}_n)_k \ne y_n \big]
+
+    Args:
+      logits: float [M, S, N, K]; entry [i, j] is what network i says of the inputs made to attack network j. M and S
+        may differ: the ensemble may be one more of those who are asked.
+      labels: int [N], of the examples that are attacked.
+      where: bool [N], True where an example counts: those that all networks get right without an attack.
+    Returns:
+      float32 or wider [M, S] in [0, 1], no gradient; 0 if nothing counts.
+    Raises:
+      ValueError: shapes do not agree, or where is not [N].
+      TypeError: logits are not floating point, labels not integers, or where not boolean.
+
+    >>> logits = jnp.array([[[[0.0, 1.0]], [[1.0, 0.0]]]])
+    >>> print(transfer_rate(logits, jnp.array([0])))
+    [[1. 0.]]
+
+    Reference: Yang et al., "DVERGE: Diversifying Vulnerabilities for Enhanced Robust Generation of Ensembles" (2020).
+    Checked against the authors' code, which counts an example as fooled if any of several random starts fools it.
+    """
+    logits, labels, mask = _crossed(logits, labels, where, square=False)
+    wrong = jnp.argmax(logits, axis=-1) != labels
+    return masked_mean(wrong.astype(accumulation_dtype(logits)), mask, axis=-1)
+
+
+def _crossed(
+    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, *, square: bool = True
+) -> tuple[Array, Array, Array | None]:
+    """Logits of every network on every network's inputs, labels [N] and mask [N]."""
+    logits = checks.rank(checks.floating(logits, "logits"), "logits", 4, layout="[M, S, N, K]")
+    labels = checks.integer(labels, "labels")
+    if square and logits.shape[0] != logits.shape[1]:
+        raise ValueError(f"logits must have shape [M, M, N, K], got {list(logits.shape)}")
+    if labels.shape != logits.shape[2:3]:
+        raise ValueError(f"labels must have shape [{logits.shape[2]}] to match logits, got {list(labels.shape)}")
+    return logits, labels, checks.mask(where, "where", labels.shape)

@@ -9,7 +9,7 @@ from jaxlab.numerics import masked_mean, normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["clip_score", "hits_at_k", "mean_average_precision", "recall_at_k"]
+__all__ = ["clip_score", "hits_at_k", "mean_average_precision", "ndcg_at_k", "recall_at_k"]
 
 
 def recall_at_k(scores: ArrayLike, relevant: ArrayLike, *, k: int) -> Array:
@@ -76,6 +76,44 @@ def _relevant_in_top_k(scores: ArrayLike, relevant: ArrayLike, k: int) -> tuple[
     k = min(checks.size(k, "k"), scores.shape[1])
     _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), k)
     return jnp.sum(jnp.take_along_axis(mask, best, axis=1), axis=1), mask
+
+
+def ndcg_at_k(scores: ArrayLike, relevance: ArrayLike, *, k: int) -> Array:
+    r"""Discounted gain of the k best candidates of each query, over that of the best ranking (larger is better).
+
+    .. math:: \mathrm{DCG}_k(s) / \mathrm{DCG}_k(g), \quad
+              \mathrm{DCG}_k(s) = \sum_{r \le k} \frac{g_{\pi_s(r)}}{\log_2(1 + r)}
+
+    where :math:`\pi_s(r)` is the candidate that s ranks at place r.
+
+    Args:
+      scores: float [Q, M], a row per query, larger is nearer; NaN counts as lowest. Equal ones go to the lower index.
+      relevance: bool, int or float [Q, M], the gains g >= 0; for grades give 2^grade - 1.
+      k: static, >= 1; all M where it is larger.
+    Returns:
+      float32 (wider if relevance is) [Q] in [0, 1]; 0 for a query without a relevant candidate.
+    Raises:
+      ValueError: shapes differ, M = 0 or k < 1.
+      TypeError: scores are not floating point.
+
+    >>> scores = jnp.array([[0.9, 0.1, 0.5], [0.2, 0.3, 0.1]])
+    >>> print(ndcg_at_k(scores, jnp.array([[True, False, True], [False, True, False]]), k=2))
+    [1. 1.]
+
+    Reference: Jarvelin and Kekalainen, "Cumulated gain-based evaluation of IR techniques" (2002), standard.
+    """
+    scores = checks.rank(checks.floating(scores, "scores"), "scores", 2, layout="[Q, M]")
+    gains = jnp.asarray(relevance)
+    checks.same_shape(scores, "scores", gains, "relevance")
+    if scores.shape[1] == 0:
+        raise ValueError(f"scores must hold at least one candidate, got shape {list(scores.shape)}")
+    k = min(checks.size(k, "k"), scores.shape[1])
+    gains = gains.astype(accumulation_dtype(gains))
+    _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), k)
+    discount = 1.0 / jnp.log2(jnp.arange(2, k + 2, dtype=gains.dtype))
+    found = jnp.sum(jnp.take_along_axis(gains, best, axis=1) * discount, axis=1)
+    ideal = jnp.sum(jax.lax.top_k(gains, k)[0] * discount, axis=1)
+    return jnp.where(ideal > 0, found / jnp.where(ideal > 0, ideal, 1.0), 0.0)
 
 
 def mean_average_precision(scores: ArrayLike, relevant: ArrayLike, *, where: ArrayLike | None = None) -> Array:

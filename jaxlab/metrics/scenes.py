@@ -1,12 +1,13 @@
-"""Scores of composed images: what counts, where it lies, and what the worst of several marks is."""
+"""Scores of composed images: what counts, where it lies, what was found, what the worst of several marks is."""
 
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["bottleneck_score", "clause_correct", "relative_position"]
+__all__ = ["bottleneck_score", "clause_correct", "detection_average_precision", "relative_position"]
 
 
 def relative_position(box: ArrayLike, other: ArrayLike, *, threshold: float = 0.1) -> Array:
@@ -74,6 +75,72 @@ def clause_correct(counts: ArrayLike, required: ArrayLike, *, kind: str = "inclu
     checks.one_of(kind, "kind", ("include", "exclude"))
     found, wanted = checks.integer(counts, "counts"), checks.integer(required, "required")
     return found >= wanted if kind == "include" else found < wanted
+
+
+def detection_average_precision(
+    scores: ArrayLike,
+    overlaps: ArrayLike,
+    *,
+    threshold: ArrayLike = 0.5,
+    where: ArrayLike | None = None,
+    target_where: ArrayLike | None = None,
+) -> Array:
+    r"""Average precision of detections over all images, AP50 unless told otherwise (larger is better).
+
+    .. math:: \frac{1}{G} \sum_{i\ \text{hit}} \max_{j \ge i} \frac{\text{hits among the first } j}{j}
+
+    G objects; i runs over the detections of all images by falling score. In its image a detection hits the object that
+    it overlaps most among those that no better one has hit, if by the threshold.
+
+    Args:
+      scores: float [I, P], of P detections in each of I images; equal scores keep their order.
+      overlaps: float [I, P, G], such as the IoU of every detection with every object of its image.
+      threshold: the overlap that is enough.
+      where: bool [I, P], True where there is a detection.
+      target_where: bool [I, G], True where there is an object.
+    Returns:
+      float32 or wider scalar in [0, 1]; NaN without objects.
+    Raises:
+      ValueError: shapes do not agree.
+      TypeError: scores or overlaps are not floating point, or a mask is not boolean.
+
+    >>> overlaps = jnp.array([[[0.9, 0.1], [0.8, 0.2], [0.0, 0.6]]])
+    >>> print(detection_average_precision(jnp.array([[0.9, 0.8, 0.7]]), overlaps).round(4))
+    0.8333
+
+    Reference: Everingham et al., "The Pascal Visual Object Classes Challenge" (2010), with the matching of COCO;
+    standard. COCO's own number reads the curve at 101 recalls instead of all.
+    """
+    scores, overlaps = checks.floating(scores, "scores"), checks.floating(overlaps, "overlaps")
+    if scores.ndim != 2 or overlaps.ndim != 3 or overlaps.shape[:2] != scores.shape:
+        raise ValueError(
+            f"scores and overlaps must be [I, P] and [I, P, G], got {list(scores.shape)} and {list(overlaps.shape)}"
+        )
+    found = checks.broadcast_mask(where, "where", scores.shape)
+    objects = checks.broadcast_mask(target_where, "target_where", (overlaps.shape[0], overlaps.shape[2]))
+    dtype = accumulation_dtype(scores, overlaps)
+    if 0 in overlaps.shape:
+        return jnp.where(jnp.any(objects), jnp.zeros((), dtype), jnp.nan)
+    enough = jnp.where(objects[:, None] & found[..., None], overlaps.astype(dtype), -1.0)
+    enough = jnp.where(enough >= threshold, enough, -1.0)
+    order = jnp.argsort(jnp.where(found, -scores.astype(dtype), jnp.inf), axis=1, stable=True)
+
+    def match(free: Array, row: Array) -> tuple[Array, Array]:
+        """One detection of every image, by falling score; row [I, G]."""
+        usable = jnp.where(free, row, -1.0)
+        best = jnp.argmax(usable, axis=1)
+        hit = jnp.max(usable, axis=1) >= 0
+        return free & ~(hit[:, None] & (jnp.arange(row.shape[1]) == best[:, None])), hit
+
+    rows = jnp.moveaxis(jnp.take_along_axis(enough, order[..., None], axis=1), 1, 0)
+    hits = jnp.moveaxis(jax.lax.scan(match, objects, rows)[1], 0, 1)
+    ranked, counts = (jnp.take_along_axis(array, order, axis=1).reshape(-1) for array in (scores.astype(dtype), found))
+    every = jnp.argsort(jnp.where(counts, -ranked, jnp.inf), stable=True)
+    hits, counts = hits.reshape(-1)[every], counts[every]
+    precision = jnp.cumsum(hits) / jnp.maximum(jnp.cumsum(counts), 1).astype(dtype)
+    envelope = jax.lax.cummax(jnp.where(counts, precision, 0.0), reverse=True)
+    total = jnp.sum(objects)
+    return jnp.where(total > 0, jnp.sum(jnp.where(hits, envelope, 0.0)) / jnp.maximum(total, 1), jnp.nan)
 
 
 def bottleneck_score(

@@ -8,12 +8,33 @@ from jaxlab.nn.adapters import (
     offset_adapter_init,
 )
 from jaxlab.nn.attention import gated_linear_attention_step, hybrid_chunk_attention
+from jaxlab.nn.batch_attention import batch_former, batch_former_init, batch_former_pair, batch_former_tokens
+from jaxlab.nn.blocks import (
+    coordinate_attention,
+    coordinate_attention_init,
+    fused_attention,
+    fused_attention_init,
+    squeeze_excitation,
+    squeeze_excitation_init,
+)
 from jaxlab.nn.convolution import (
     attention_entropy_scale,
     disperse_kernel,
     dispersion_matrix,
     progressive_dilation,
     redilate_conv,
+)
+from jaxlab.nn.cross_features import (
+    FusedLogits,
+    cross_network_init,
+    cross_network_v2,
+    exponential_cross_layer,
+    exponential_cross_network,
+    fusing_cross_network,
+    linear_cross_layer,
+    linear_cross_network,
+    self_mask,
+    split_heads,
 )
 from jaxlab.nn.embeddings import embed_label, fourier_features, sinusoidal_embedding
 from jaxlab.nn.in_context import (
@@ -34,7 +55,7 @@ from jaxlab.nn.local import (
     physical_layer_init,
     physical_response,
 )
-from jaxlab.nn.noise import mixed_loss, mixup
+from jaxlab.nn.noise import drop_block, mixed_loss, mixup
 from jaxlab.nn.orthogonal import cayley, householder_product
 from jaxlab.nn.prompts import (
     pathway_block,
@@ -68,11 +89,23 @@ from jaxlab.nn.softmax_free import (
     softmax_free_block,
     softmax_free_block_init,
 )
-from jaxlab.nn.weights import Boosted, SmallMLP, assemble_boosted, boosted_prefix, small_mlp
+from jaxlab.nn.weights import (
+    Boosted,
+    CompanderScales,
+    SmallMLP,
+    assemble_boosted,
+    boosted_prefix,
+    compander_init,
+    small_mlp,
+    weight_compander,
+    weight_compander_inverse,
+)
 
 __all__ = [
     "Boosted",
     "Codebook",
+    "CompanderScales",
+    "FusedLogits",
     "GF2Solution",
     "PhysicalLayer",
     "SmallMLP",
@@ -80,6 +113,10 @@ __all__ = [
     "assemble_boosted",
     "attention_entropy_scale",
     "averaged_perceptron",
+    "batch_former",
+    "batch_former_init",
+    "batch_former_pair",
+    "batch_former_tokens",
     "boosted_prefix",
     "cayley",
     "cbc_probabilities",
@@ -87,14 +124,25 @@ __all__ = [
     "codebook_init",
     "codebook_replace_dead",
     "codebook_update",
+    "compander_init",
     "component_reasoning",
     "conjunction_elimination",
+    "coordinate_attention",
+    "coordinate_attention_init",
     "cross_attention_adapter",
     "cross_attention_adapter_init",
+    "cross_network_init",
+    "cross_network_v2",
     "disperse_kernel",
     "dispersion_matrix",
+    "drop_block",
     "embed_label",
+    "exponential_cross_layer",
+    "exponential_cross_network",
     "fourier_features",
+    "fused_attention",
+    "fused_attention_init",
+    "fusing_cross_network",
     "gated_linear_attention_step",
     "gf2_solve",
     "householder_product",
@@ -104,6 +152,8 @@ __all__ = [
     "kv_bottleneck_logits",
     "kv_lookup",
     "label_sweep_predict",
+    "linear_cross_layer",
+    "linear_cross_network",
     "median_bandwidth",
     "mixed_loss",
     "mixup",
@@ -126,14 +176,20 @@ __all__ = [
     "reversible_column_forward",
     "reversible_column_inverse",
     "reversible_columns",
+    "self_mask",
     "sinusoidal_embedding",
     "small_mlp",
     "soft_prompt",
     "softmax_free_attention",
     "softmax_free_block",
     "softmax_free_block_init",
+    "split_heads",
+    "squeeze_excitation",
+    "squeeze_excitation_init",
     "summarize_tokens",
     "transformer_block",
     "transformer_block_init",
     "vector_quantize",
+    "weight_compander",
+    "weight_compander_inverse",
 ]

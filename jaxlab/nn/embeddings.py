@@ -12,7 +12,7 @@ from jaxlab.typing import Array, ArrayLike
 __all__ = ["embed_label", "fourier_features", "sinusoidal_embedding"]
 
 
-def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4) -> Array:
+def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4, interleaved: bool = False) -> Array:
     r"""Sines, then cosines, of a number at wavelengths from 2 pi to 2 pi times ``max_period``.
 
     .. math:: \big[\sin(\omega_i t)\big]_i \,\|\, \big[\cos(\omega_i t)\big]_i, \qquad
@@ -23,6 +23,8 @@ def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4) -> 
         [0, 1] by 1000.
       dim: d, even and >= 2, static.
       max_period: P > 1, static.
+      interleaved: static; every sine is followed by its cosine. The embedding of places in OPEN takes ``2 pi`` times
+        coordinates in [0, 1] so, axis by axis in the order y, x, z: ``coords[..., jnp.array([1, 0, 2])]``.
     Returns:
       float32 or wider [..., dim], of length sqrt(dim / 2) whatever t is.
     Raises:
@@ -33,7 +35,8 @@ def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4) -> 
     [[0. 0. 1. 1.]]
 
     Reference: Vaswani et al., "Attention Is All You Need" (2017), standard; the order is that of Song et al.,
-    "Score-Based Generative Modeling through Stochastic Differential Equations" (2021).
+    "Score-Based Generative Modeling through Stochastic Differential Equations" (2021). Interleaved as in Hou et al.,
+    "OPEN: Object-wise Position Embedding for Multi-view 3D Object Detection" (2024), checked against the authors' code.
     """
     checks.divisible(checks.size(dim, "dim", 2), "dim", 2)
     if not max_period > 1:
@@ -43,7 +46,10 @@ def sinusoidal_embedding(t: ArrayLike, *, dim: int, max_period: float = 1e4) -> 
     half = dim // 2
     wide = t.astype(accumulation_dtype(t))
     angles = wide[..., None] * jnp.exp(jnp.arange(half, dtype=wide.dtype) * (-math.log(max_period) / half))
-    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+    waves = [jnp.sin(angles), jnp.cos(angles)]
+    if interleaved:
+        return jnp.stack(waves, axis=-1).reshape(*angles.shape[:-1], dim)
+    return jnp.concatenate(waves, axis=-1)
 
 
 def fourier_features(x: ArrayLike, frequencies: ArrayLike) -> Array:

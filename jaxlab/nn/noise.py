@@ -10,7 +10,7 @@ from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["mixed_loss", "mixup"]
+__all__ = ["drop_block", "mixed_loss", "mixup"]
 
 
 def mixup(
@@ -87,3 +87,54 @@ def mixed_loss(loss_fn: Callable[[Any], Array], a: Any, b: Any, lam: ArrayLike) 
     first, second = loss_fn(a), loss_fn(b)
     share = jnp.asarray(lam, first.dtype)
     return share * first + (1 - share) * second
+
+
+def drop_block(key: Array, x: ArrayLike, *, rate: ArrayLike, block_size: int) -> Array:
+    r"""A feature map in which square blocks are set to 0, drawn apart for every example and channel.
+
+    .. math:: y = x \odot m \cdot \frac{HWC}{\sum m}, \qquad
+              \gamma = \frac{p}{s^2} \cdot \frac{H W}{(H - s + 1)(W - s + 1)}
+
+    A block of side s starts with probability gamma at every place where it lies inside the map; m is 0 under a block.
+    Blocks overlap, so that a share a little below p is dropped. What is kept is enlarged by the share of the example
+    that was kept.
+
+    Args:
+      key: typed PRNG key.
+      x: float [B, H, W, C].
+      rate: p in [0, 1), a float or a scalar array.
+      block_size: s, static; a smaller map takes its shorter side. 1 is dropout.
+    Returns:
+      dtype and shape of x; 0 for an example of which nothing is kept.
+    Raises:
+      ValueError: x is not [B, H, W, C] with H, W >= 1, block_size < 1, or a static rate outside [0, 1).
+      TypeError: x is not floating point, or block_size is not a static integer.
+
+    >>> y = drop_block(jax.random.key(8), jnp.ones((1, 4, 4, 1)), rate=0.3, block_size=2)
+    >>> print((y[0, ..., 0] > 0).astype(int))
+    [[1 0 0 1]
+     [1 0 0 0]
+     [1 1 0 0]
+     [1 1 0 0]]
+
+    Reference: Ghiasi et al., "DropBlock: A regularization method for convolutional networks" (2018). Recalled; the
+    authors' code enlarges by the share of the whole batch that was kept.
+    """
+    x = checks.rank(checks.floating(x, "x"), "x", 4, layout="[B, H, W, C]")
+    batch, height, width, channels = x.shape
+    if height < 1 or width < 1:
+        raise ValueError(f"x must have shape [B, H, W, C] with H, W >= 1, got {list(x.shape)}")
+    side = min(checks.size(block_size, "block_size"), height, width)
+    if isinstance(rate, (int, float)) and not 0 <= rate < 1:
+        raise ValueError(f"rate must lie in [0, 1), got {rate!r}")
+    places = (height - side + 1, width - side + 1)
+    gamma = jnp.asarray(rate, jnp.float32) * (height * width / (side**2 * places[0] * places[1]))
+    starts = jax.random.bernoulli(key, jnp.minimum(gamma, 1.0), (batch, *places, channels))
+    # A place is under a block that starts at most side - 1 before it, in both directions.
+    padded = jnp.pad(starts, ((0, 0), (side - 1, side - 1), (side - 1, side - 1), (0, 0)))
+    rows = jnp.any(jnp.stack([padded[:, a : a + height] for a in range(side)]), axis=0)
+    under = jnp.any(jnp.stack([rows[:, :, a : a + width] for a in range(side)]), axis=0)
+    dtype = accumulation_dtype(x)
+    kept = jnp.sum(~under, axis=(1, 2, 3), keepdims=True)
+    scaled = x.astype(dtype) * (height * width * channels / jnp.maximum(kept, 1).astype(dtype))
+    return jnp.where(under, 0.0, scaled).astype(x.dtype)

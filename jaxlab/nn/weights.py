@@ -1,4 +1,4 @@
-"""Networks put together from the weights of others."""
+"""Weights that are made from others: networks put together, and kernels as a bounded function of what is trained."""
 
 from typing import NamedTuple
 
@@ -7,9 +7,19 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics.norms import accumulation_dtype
-from jaxlab.typing import Array, ArrayLike
+from jaxlab.typing import Array, ArrayLike, PyTree
 
-__all__ = ["Boosted", "SmallMLP", "assemble_boosted", "boosted_prefix", "small_mlp"]
+__all__ = [
+    "Boosted",
+    "CompanderScales",
+    "SmallMLP",
+    "assemble_boosted",
+    "boosted_prefix",
+    "compander_init",
+    "small_mlp",
+    "weight_compander",
+    "weight_compander_inverse",
+]
 
 
 class SmallMLP(NamedTuple):
@@ -122,3 +132,118 @@ def assemble_boosted(model: Boosted, *, scale: ArrayLike = 1.0) -> SmallMLP:
         (steps[:, None, None] * weight_out).reshape(-1, outputs),
         jnp.asarray(scale, steps.dtype) * model.intercept + jnp.sum(steps[:, None] * bias_out, axis=0),
     )
+
+
+class CompanderScales(NamedTuple):
+    """The bound and the width of one companded leaf; both > 0, scalars or broadcastable to the leaf."""
+
+    a: Array
+    b: Array
+
+
+def weight_compander(v: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
+    r"""Weights as a bounded function of what is trained.
+
+    .. math:: w = a \arctan(v / b), \qquad \frac{dw}{dv} = \frac{a b}{v^2 + b^2}
+
+    No weight exceeds a pi / 2. A step of v moves w by up to a / b times as much near 0 and hardly at all for large v:
+    so small weights leave 0 faster than large ones grow. Decay of v is not decay of w.
+
+    Args:
+      v: float [...].
+      a: > 0, a float or an array that broadcasts to v; learned ones are kept positive by the caller, as by softplus.
+      b: > 0, like a.
+    Returns:
+      The dtype of v, [...], strictly between -a pi / 2 and a pi / 2 up to rounding.
+    Raises:
+      ValueError: a static a or b <= 0, or one that does not broadcast.
+      TypeError: v is not floating point.
+
+    >>> [f"{w:.3f}" for w in weight_compander(jnp.array([0.0, 1.0, 100.0]), 1.0, 1.0)]
+    ['0.000', '0.785', '1.561']
+
+    Reference: Cakaj et al., "Weight Compander: A Simple Weight Reparameterization for Regularization" (2023). The form
+    with arctan is recalled; there is no public code.
+    """
+    v, bound, width = _compander(v, "v", a, b)
+    return (bound * jnp.arctan(v.astype(bound.dtype) / width)).astype(v.dtype)
+
+
+def weight_compander_inverse(w: ArrayLike, a: ArrayLike, b: ArrayLike) -> Array:
+    r"""What ``weight_compander`` turns into given weights.
+
+    .. math:: v = b \tan(w / a)
+
+    Args:
+      w: float [...], with \|w\| < a pi / 2; a weight beyond that gives NaN.
+      a: > 0, a float or an array that broadcasts to w.
+      b: > 0, like a.
+    Returns:
+      The dtype of w, [...].
+    Raises:
+      ValueError: a static a or b <= 0, or one that does not broadcast.
+      TypeError: w is not floating point.
+
+    >>> [f"{v:.3f}" for v in weight_compander_inverse(jnp.array([0.0, 0.5, 2.0]), 1.0, 1.0)]
+    ['0.000', '0.546', 'nan']
+
+    Reference: as ``weight_compander``.
+    """
+    w, bound, width = _compander(w, "w", a, b)
+    angle = w.astype(bound.dtype) / bound
+    inside = jnp.abs(angle) < jnp.pi / 2
+    return jnp.where(inside, width * jnp.tan(jnp.where(inside, angle, 0.0)), jnp.nan).astype(w.dtype)
+
+
+def compander_init(params: PyTree, *, ratio: ArrayLike = 1.0, headroom: ArrayLike = 2.0) -> tuple[PyTree, PyTree]:
+    r"""A network's kernels in companded form: the same weights, and for every kernel its scales.
+
+    .. math:: a = h \max_{ij} |w_{ij}|, \quad b = a / r, \quad v = b \tan(w / a)
+
+    Back to weights by ``jax.tree.map(lambda v, s: v if s is None else weight_compander(v, *s), v, scales)``: inside the
+    loss to train v, and the scales too if they are to be learned.
+
+    Args:
+      params: pytree of floats. Leaves with fewer than two axes (biases, gains) stay as they are.
+      ratio: r > 0, how much faster than v a weight moves near 0.
+      headroom: h > 2 / pi, the bound of a kernel is h pi / 2 times its largest weight; at most 2 / pi gives NaN.
+    Returns:
+      (v, scales): a pytree like params, and one with ``CompanderScales`` of float32 (wider if the leaf is) scalars for
+      every kernel and None for every other leaf. A kernel of zeros gets a = 1.
+    Raises:
+      ValueError: a static ratio or headroom <= 0.
+      TypeError: a leaf is not floating point.
+
+    >>> v, scales = compander_init({"kernel": jnp.array([[1.0, -2.0]]), "bias": jnp.zeros(2)})
+    >>> print(f"{weight_compander(v['kernel'], *scales['kernel'])[0, 1]:.3f}", scales["kernel"].a, scales["bias"])
+    -2.000 4.0 None
+
+    Reference: Cakaj et al., "Weight Compander: A Simple Weight Reparameterization for Regularization" (2023). The start
+    from a network's own weights is inferred.
+    """
+    checks.positive(ratio, "ratio")
+    checks.positive(headroom, "headroom")
+
+    def scales_of(leaf: ArrayLike) -> CompanderScales | None:
+        leaf = checks.floating(leaf, "params")
+        if leaf.ndim < 2:
+            return None
+        dtype = accumulation_dtype(leaf)
+        largest = jnp.max(jnp.abs(leaf), initial=0).astype(dtype)
+        a = jnp.where(largest == 0, 1.0, jnp.asarray(headroom, dtype) * largest)
+        return CompanderScales(a, a / jnp.asarray(ratio, dtype))
+
+    scales = jax.tree.map(scales_of, params)
+    v = jax.tree.map(lambda leaf, s: leaf if s is None else weight_compander_inverse(leaf, *s), params, scales)
+    return v, scales
+
+
+def _compander(value: ArrayLike, name: str, a: ArrayLike, b: ArrayLike) -> tuple[Array, Array, Array]:
+    checks.positive(a, "a")
+    checks.positive(b, "b")
+    array = checks.floating(value, name)
+    for other, scale in (("a", a), ("b", b)):
+        if jnp.broadcast_shapes(jnp.shape(scale), array.shape) != array.shape:
+            raise ValueError(f"{other} must broadcast to {name} {list(array.shape)}, got {list(jnp.shape(scale))}")
+    dtype = accumulation_dtype(array)
+    return array, jnp.asarray(a, dtype), jnp.asarray(b, dtype)

@@ -10,7 +10,7 @@ from jaxlab.numerics import normalize
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
-__all__ = ["projected_gradient_attack"]
+__all__ = ["distilled_features", "projected_gradient_attack"]
 
 
 def _per_example(value: ArrayLike, name: str, x: Array) -> Array:
@@ -152,3 +152,64 @@ def projected_gradient_attack(
     start = zeros if key is None else inside(_random_start(key, center, radius, norm))
     (delta, _), _ = jax.lax.scan(advance, (start, zeros), length=num_iters)
     return jnp.clip(x.astype(dtype) + jax.lax.stop_gradient(delta), low, high).astype(x.dtype)
+
+
+def distilled_features(
+    feature_fn: Callable[[Array], Array],
+    source: ArrayLike,
+    target: ArrayLike,
+    *,
+    eps: ArrayLike = 0.07,
+    step: ArrayLike = 0.007,
+    num_iters: int = 10,
+    momentum: ArrayLike = 1.0,
+    bounds: tuple[ArrayLike, ArrayLike] | None = (0.0, 1.0),
+) -> Array:
+    r"""Inputs that look like ``source`` and are ``target`` to the features of a network: what it is fooled by.
+
+    .. math:: z = \arg\min_{\|z - x_s\|_\infty \le \varepsilon} \| f(z) - f(x) \|^2
+
+    By sign steps with momentum from the source (``projected_gradient_attack``). Another network that keeps the label
+    of the source on z does not share the weakness: ``losses.dverge`` trains for it.
+
+    Args:
+      feature_fn: from inputs [B, ...] to features [B, ...] of a layer, before its activation; a row's features depend
+        on that row alone.
+      source: float [B, ...], x_s, inside bounds.
+      target: float, the shape of source, x.
+      eps: radius >= 0, a float or an array [B].
+      step: size of a step >= 0, a float or an array [B].
+      num_iters: static, >= 0.
+      momentum: >= 0, the weight of the earlier directions.
+      bounds: (low, high) that inputs keep to; None for no bounds.
+    Returns:
+      dtype and shape of source, within eps of it and within bounds; source itself where both have the same features.
+      A constant for differentiation, but for the gradient of the identity with respect to source.
+    Raises:
+      ValueError: shapes do not agree, feature_fn does not return [B, ...], or a static number is negative.
+      TypeError: source or target are not floating point, or num_iters is not an integer.
+
+    >>> z = distilled_features(lambda x: x[:, :1], jnp.full((1, 2), 0.5), jnp.ones((1, 2)), eps=0.1, step=0.05)
+    >>> print(z)
+    [[0.6 0.5]]
+
+    Reference: Yang et al., "DVERGE: Diversifying Vulnerabilities for Enhanced Robust Generation of Ensembles" (2020).
+    Checked against the authors' code.
+    """
+    source, target = checks.floating(source, "source"), checks.floating(target, "target")
+    checks.same_shape(source, "source", target, "target")
+    if source.ndim == 0 or source.shape[0] == 0:
+        raise ValueError(f"source must have shape [B, ...] with B >= 1, got {list(source.shape)}")
+    shape = jax.eval_shape(feature_fn, source)
+    if not isinstance(shape, jax.ShapeDtypeStruct) or shape.shape[:1] != source.shape[:1]:
+        raise ValueError(f"feature_fn must return features [{source.shape[0]}, ...], got {shape}")
+    wanted = jax.lax.stop_gradient(feature_fn(target))
+    dtype = accumulation_dtype(source, wanted)
+
+    def nearness(z: Array) -> Array:
+        gap = feature_fn(z).astype(dtype) - wanted.astype(dtype)
+        return -jnp.mean(gap.reshape(gap.shape[0], -1) ** 2, axis=-1)
+
+    return projected_gradient_attack(
+        nearness, source, eps=eps, step=step, num_iters=num_iters, bounds=bounds, momentum=momentum
+    )

@@ -10,6 +10,7 @@ from jaxlab.selection.diversity import (
     greedy_nearest_order,
 )
 from jaxlab.selection.filters import threshold_filter
+from jaxlab.selection.scores import personal_loss_probabilities, personal_loss_sample
 from jaxlab.selection.splits import hidden_class_folds, semantic_difficulty_split
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "hidden_class_folds",
     "knn_transfer_cost",
     "next_class_by_locus",
+    "personal_loss_probabilities",
+    "personal_loss_sample",
     "semantic_difficulty_split",
     "threshold_filter",
 ]

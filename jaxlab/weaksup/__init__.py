@@ -1,5 +1,7 @@
 """Learning where labels are few, wrong or missing: novel classes, transduction, label shift, noise."""
 
+from jaxlab.weaksup.adaptation import aggregate_heads, entropy_weights, expert_agreement, select_head
+from jaxlab.weaksup.complementary import decode_complementary, intra_cluster_partners
 from jaxlab.weaksup.discovery import (
     ClassPrior,
     class_prior_init,
@@ -15,7 +17,15 @@ from jaxlab.weaksup.label_shift import (
     label_posterior_from_domains,
     normalize_nmf,
 )
-from jaxlab.weaksup.noise import corrupt_labels, transition_uniform
+from jaxlab.weaksup.noise import (
+    corrupt_labels,
+    estimate_transition,
+    refine_correspondence,
+    transition_biased,
+    transition_noisy,
+    transition_uniform,
+)
+from jaxlab.weaksup.pseudo_labels import PseudoLabels, pseudo_label
 from jaxlab.weaksup.segmentation import PixelClassifier, repri_adapt, repri_init, repri_loss, repri_probs
 from jaxlab.weaksup.tabular_discovery import (
     ClassCount,
@@ -38,14 +48,21 @@ __all__ = [
     "ClassPrior",
     "LatentClasses",
     "PixelClassifier",
+    "PseudoLabels",
     "TransductiveClusters",
+    "aggregate_heads",
     "class_prior_init",
     "class_prior_update",
     "corrupt_labels",
+    "decode_complementary",
     "domain_adjusted_posterior",
     "domain_cluster_matrix",
+    "entropy_weights",
     "estimate_num_classes",
+    "estimate_transition",
+    "expert_agreement",
     "init_novel_heads",
+    "intra_cluster_partners",
     "knn_affinity",
     "label_posterior_from_domains",
     "laplacian_assignments",
@@ -55,12 +72,17 @@ __all__ = [
     "ncd_kmeans",
     "normalize_nmf",
     "pbn_loss",
+    "pseudo_label",
+    "refine_correspondence",
     "repri_adapt",
     "repri_init",
     "repri_loss",
     "repri_probs",
+    "select_head",
     "spectral_embedding",
     "swapped_prediction",
     "transductive_clustering",
+    "transition_biased",
+    "transition_noisy",
     "transition_uniform",
 ]

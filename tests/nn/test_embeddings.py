@@ -22,6 +22,19 @@ def test_the_waves_are_those_of_the_formula():
     np.testing.assert_allclose(np.linalg.norm(got, axis=-1), 5**0.5, rtol=1e-5)
 
 
+def test_places_in_space_as_published():
+    """Axis by axis in the order y, x, z; at every wavelength the sine, then the cosine."""
+    features, temperature = 6, 1e4
+    coords = np.random.default_rng(1).uniform(size=(4, 3))
+    wanted = []
+    for axis in (1, 0, 2):
+        angles = 2 * np.pi * coords[:, axis, None] / temperature ** (2 * (np.arange(features) // 2) / features)
+        wanted.append(np.where(np.arange(features) % 2, np.cos(angles), np.sin(angles)))
+    places = 2 * jnp.pi * jnp.float32(coords)[:, jnp.array([1, 0, 2])]
+    got = nn.sinusoidal_embedding(places, dim=features, interleaved=True).reshape(4, 3 * features)
+    np.testing.assert_allclose(got, np.concatenate(wanted, axis=1), atol=1e-5)
+
+
 def test_shifts_are_rotations():
     """The inner product of two positions depends on their distance alone."""
     waves = np.asarray(nn.sinusoidal_embedding(jnp.arange(20), dim=16))

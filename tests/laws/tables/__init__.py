@@ -8,27 +8,27 @@ entry may mean the same.
 """
 
 import importlib
-import importlib.util
+import pathlib
 import pkgutil
 from collections.abc import Callable
 from typing import Any
 
+import jaxlab
 from tests.laws.row import Row
 
 ROWS: dict[str, Row] = {}
 MEANINGS: dict[str, Callable[[Any], Any]] = {}
 
 
-
 def namespace_of(table: str) -> str:
     """The namespace whose rows a file holds: the longest leading part of its name that is a package of jaxlab."""
-    words = table.split("_")
-    while len(words) > 1:
-        spec = importlib.util.find_spec(f"jaxlab.{'.'.join(words)}")
-        if spec is not None and spec.submodule_search_locations is not None:
-            break
-        words.pop()
-    return ".".join(words)
+    words, path = table.split("_"), [pathlib.Path(jaxlab.__file__).parent]
+    while True:
+        deeper = [n for n in range(1, len(words) + 1) if (path[-1] / "_".join(words[:n]) / "__init__.py").exists()]
+        if not deeper:
+            return ".".join(folder.name for folder in path[1:]) or table
+        path.append(path[-1] / "_".join(words[: deeper[-1]]))  # low_rank is one package of two words
+        words = words[deeper[-1] :]
 
 
 for module in pkgutil.iter_modules(__path__):

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlab import diffusion, distill
-from tests.laws.row import C, D, M, N, Row, inputs, mask, normal, prng, uniform
+from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, prng, probabilities, uniform
 
 VP = diffusion.vp()
 
@@ -59,6 +59,35 @@ ROWS: dict = {
         diff=("x",),
         bf16=("x", "x_next"),
     ),
+    "progressive_targets_init": Row(
+        distill.progressive_targets_init,
+        inputs(labels=integers(N, high=C)),
+        static={"num_classes": C},
+        batch=("labels",),
+    ),
+    "progressive_targets": Row(
+        distill.progressive_targets,
+        inputs(
+            state=lambda rng: distill.TargetsState(probabilities(M, C)(rng)),
+            index=integers(N, high=M),
+            labels=integers(N, high=C),
+            alpha=uniform(N),
+            where=mask(N),
+        ),
+        batch=("index", "labels", "alpha", "where"),
+    ),
+    "progressive_targets_update": Row(
+        distill.progressive_targets_update,
+        inputs(
+            state=lambda rng: distill.TargetsState(probabilities(2 * N, C)(rng)),
+            index=lambda rng: rng.permutation(2 * N)[:N],
+            logits=normal(N, C),
+            where=mask(N),
+        ),
+        batch=("index", "logits", "where"),
+        couples=True,  # all are written to one table
+        bf16=("logits",),
+    ),
     "kd": Row(
         distill.kd,
         inputs(
@@ -67,6 +96,19 @@ ROWS: dict = {
         batch=("student_logits", "teacher_logits", "where"),
         diff=("student_logits",),
         bf16=("student_logits", "teacher_logits"),
+    ),
+    "sla_self_distillation": Row(
+        distill.sla_self_distillation,
+        inputs(
+            student_logits=normal(N, C),
+            joint_logits=normal(N, 3, 3 * C),
+            labels=integers(N, high=C),
+            temperature=uniform(low=0.5),
+            where=mask(N),
+        ),
+        batch=("student_logits", "joint_logits", "labels", "where"),
+        diff=("student_logits", "joint_logits"),
+        bf16=("student_logits", "joint_logits"),
     ),
     "feature_mse": Row(
         distill.feature_mse,

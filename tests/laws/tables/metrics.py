@@ -57,6 +57,14 @@ def squared_distances(rng):
 
 
 ROWS = {
+    "expected_calibration_error": Row(
+        metrics.expected_calibration_error,
+        inputs(probs=probabilities(N, C), labels=integers(N, high=C), where=mask(N)),
+        static={"num_bins": 5},
+        batch=("probs", "labels", "where"),
+        couples=True,
+        bf16=("probs",),
+    ),
     "cbc_certified_radius": Row(
         metrics.cbc_certified_radius,
         inputs(
@@ -337,6 +345,12 @@ ROWS = {
         metrics.clause_correct,
         inputs(counts=integers(N, high=4), required=integers(N, high=4)),
         batch=("counts", "required"),
+    ),
+    "detection_average_precision": Row(
+        metrics.detection_average_precision,
+        inputs(scores=uniform(N, M), overlaps=uniform(N, M, D), where=mask(N, M), target_where=mask(N, D)),
+        bf16=("scores", "overlaps"),
+        skip={"mask": "`where` hides detections, not images; proofs in tests/metrics"},
     ),
     "bottleneck_score": Row(
         metrics.bottleneck_score,

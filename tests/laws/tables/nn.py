@@ -117,7 +117,29 @@ SIGNS = inputs(
     y=lambda rng: rng.choice([-1.0, 1.0], M).astype(np.float32),
 )
 
-ROWS: dict = {
+ROWS = {
+    "weight_compander": Row(
+        nn.weight_compander,
+        inputs(v=normal(N, D), a=uniform(low=0.5), b=uniform(low=0.5)),
+        batch=("v",),
+        diff=("v", "a", "b"),
+        bf16=("v",),
+        skip={"zeros": "the width divides: a width of 0 is NaN"},
+    ),
+    "weight_compander_inverse": Row(
+        nn.weight_compander_inverse,
+        inputs(w=uniform(N, D, low=-1.2, high=1.2), a=uniform(low=1.0, high=2.0), b=uniform(low=0.5)),
+        batch=("w",),
+        diff=("w", "a", "b"),
+        bf16=("w",),
+        skip={"zeros": "a bound of 0 holds no weight: NaN"},
+    ),
+    "compander_init": Row(
+        nn.compander_init,
+        inputs(params=dense(M, D), ratio=uniform(low=0.5), headroom=uniform(low=1.0, high=2.0)),
+        diff=("params",),
+        bf16=("params",),
+    ),
     "embed_label": Row(
         nn.embed_label,
         inputs(x=normal(N, D), labels=integers(N, high=M)),
@@ -210,6 +232,14 @@ ROWS: dict = {
         nn.sinusoidal_embedding,
         inputs(t=normal(N)),
         static={"dim": 6},
+        batch=("t",),
+        diff=("t",),
+        bf16=("t",),
+    ),
+    "sinusoidal_embedding/interleaved": Row(
+        nn.sinusoidal_embedding,
+        inputs(t=normal(N, D)),
+        static={"dim": 6, "interleaved": True},
         batch=("t",),
         diff=("t",),
         bf16=("t",),

@@ -47,6 +47,36 @@ KEPT = inputs(
 )
 
 ROWS = {
+    "norm_gradient": Row(
+        optim.norm_gradient,
+        inputs(params=normal(N), step=uniform(low=0.1)),
+        static={"fn": cubic},
+        diff=("params",),
+        bf16=("params",),
+    ),
+    "norm_gradient/exact": Row(
+        optim.norm_gradient,
+        inputs(params=normal(N)),
+        static={"fn": cubic, "step": None},
+        diff=("params",),
+        bf16=("params",),
+        tol=1e-4,
+    ),
+    "ignite_init": Row(optim.ignite_init, inputs(multiplier=uniform())),
+    "ignite_gradient": Row(
+        optim.ignite_gradient,
+        inputs(
+            state=lambda rng: optim.IgniteState(uniform(low=0.5)(rng)),
+            fit_grads=normal(N),
+            params=normal(N),
+            rho=uniform(low=0.1),
+            step=uniform(low=0.1),
+            threshold=uniform(),
+            multiplier_rate=uniform(high=0.01),
+        ),
+        static={"surrogate_mean_fn": cubic},
+        bf16=("fit_grads", "params"),
+    ),
     "boosting_init": Row(
         optim.boosting_init,
         inputs(targets=lambda rng: rng.permutation([0, 0, 0, 1, 1, 1, 1]), where=lambda rng: np.arange(N) > 1),

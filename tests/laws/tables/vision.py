@@ -17,6 +17,10 @@ def boxes(*shape):
 
 
 ROWS = {
+    "rotations": Row(vision.rotations, inputs(x=normal(N, 4, 4, 2)), batch=("x",), diff=("x",), bf16=("x",)),
+    "color_permutations": Row(
+        vision.color_permutations, inputs(x=normal(N, 2, 2, 3)), batch=("x",), diff=("x",), bf16=("x",)
+    ),
     "box_iou": Row(
         vision.box_iou,
         inputs(a=boxes(N), b=boxes(M)),
