@@ -4,6 +4,7 @@ Images of a few grey levels. zlib, bzip2 and lzma compress the held-out images a
 the subtraction of each pixel's left neighbour, as PNG does. Tractable densities are fitted to the other images: pixels
 by themselves, the tree of Chow and Liu, and trees of hidden variables of 4, 16 and 32 states. Their bits are those of a
 real stream, which is read back and compared; what the parameters take is not counted, as for one model of many images.
+Densities that are known up to a constant are fitted beside them, to other data: ``experiments.unnormalised_models``.
 """
 
 import bz2
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import plots
+from experiments import plots, unnormalised_models
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
 from experiments.streams import stratified_split
 from jaxlab import analytic, kernels, metrics
@@ -42,13 +43,21 @@ class Config:
     """Held-out images that are written and read."""
     drawn: int = 10
     """Images drawn from a model for the figure."""
+    estimate_steps: int = 2000
+    """Steps towards the mean of a Gaussian, for unnormalised models."""
+    estimate_repeats: int = 32
+    """How often a seed takes them."""
+    wine_steps: int = 1500
+    """Steps on wines."""
 
     def __post_init__(self) -> None:
         if self.num_iters < 1 or self.smoothing <= 0 or self.coded < 1:
             raise ValueError(f"num_iters, smoothing and coded must be positive, got {self}")
+        if min(self.estimate_steps, self.estimate_repeats, self.wine_steps) < 1:
+            raise ValueError(f"estimate_steps, estimate_repeats and wine_steps must be positive, got {self}")
 
 
-QUICK = {"num_iters": 3, "coded": 6}
+QUICK = {"num_iters": 3, "coded": 6, "estimate_steps": 50, "estimate_repeats": 4, "wine_steps": 50}
 
 
 class Split(NamedTuple):
@@ -152,6 +161,7 @@ METHODS = (
     Method("hclt_4", 277, functools.partial(tree_row, 4), note="a tree of hidden variables"),
     Method("hclt_16", 277, functools.partial(tree_row, 16)),
     Method("hclt_32", 277, functools.partial(tree_row, 32)),
+    *unnormalised_models.ESTIMATES,
 )
 COMPRESSORS = ("zlib", "filtered_zlib", "bzip2", "lzma")
 
@@ -183,6 +193,7 @@ CLAIMS = (
         "<",
         0.01,
     ),
+    *unnormalised_models.ESTIMATE_CLAIMS,
 )
 
 
@@ -229,8 +240,10 @@ def run(config: Config, run: Run) -> None:
 
 
 def plot(result: Result) -> Figure:
-    """Bits per pixel, on held-out and on training images, and images drawn from the models."""
-    figure, axes = plots.new_figure(columns=2, title=f"Bits per pixel of {result.dataset}")
+    """Bits per held-out pixel and images drawn from the models; below, the unnormalised models."""
+    figure, axes = plots.new_figure(
+        columns=2, rows=2, title=f"Bits per pixel of {result.dataset}, and unnormalised models"
+    )
     plots.method_bars(axes[0], result.rows.get("bits", {}), [m.name for m in METHODS], "bits per held-out pixel")
     drawn = result.curves.get("drawn", {})
     lines = {name: np.asarray(images[0], float) for name, images in drawn.items()}
@@ -239,4 +252,6 @@ def plot(result: Result) -> Figure:
         plots.image_strips(axes[1], lines, limits=(0.0, largest), xlabel="drawn from the models")
     else:
         axes[1].set_axis_off()
+    unnormalised_models.plot_approach(axes[2], result)
+    unnormalised_models.plot_wines(axes[3], result)
     return figure

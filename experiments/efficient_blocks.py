@@ -4,7 +4,8 @@ Attention: transformers of one block read images as tokens on a grid, by softmax
 through landmarks and a Newton inverse) plain and normalised, and by the exact Gaussian kernel that SOFT approximates;
 all take the same steps. They are tested on the images as they are, and on images of twice the resolution. Columns: a
 stack of reversible columns whose levels are vectors, against a residual network of as many parameters, and against the
-same columns by plain backpropagation. Memory is what the compiled gradient asks for.
+same columns by plain backpropagation. Memory is what the compiled gradient asks for. Feature maps: a small
+convolutional network without attention, with either of two kinds, and with a learned mixture of them.
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from experiments import plots
+from experiments import block_attention, plots
 from experiments.block_columns import column_memory, num_params, residual_init, run_columns, run_residual, stack_init
+from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from experiments.training import cosine_adam, fit
@@ -35,7 +37,7 @@ BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(block_attention.Settings):
     """The science of this question."""
 
     dim: int = 24
@@ -58,7 +60,7 @@ class Config:
             raise ValueError(f"heads must divide dim, and columns be at least 2, got {self}")
 
 
-QUICK = {"attention_steps": 6, "column_steps": 12, "test_rows": 20, "memory_rows": 256}
+QUICK = {"attention_steps": 6, "column_steps": 12, "test_rows": 20, "memory_rows": 256, "block_steps": 6}
 
 
 class Seed(NamedTuple):
@@ -229,10 +231,11 @@ def columns(kind: str, config: Config, seed: Seed, shared: Shared) -> tuple[dict
 
 
 class Row(NamedTuple):
-    """What a row measures for a seed, and what once for all."""
+    """What a row measures for a seed, and what once for all; rows with a kind share one program."""
 
-    measure: Callable[[Config, Seed, Shared], tuple[dict[str, Array], dict[str, Array]]]
+    measure: Callable[..., tuple[dict[str, Array], dict[str, Array]]]
     memory: Callable[[Config, int], dict[str, float]] | None
+    kind: int | None = None
 
 
 def _attention(block: Block) -> Row:
@@ -245,6 +248,10 @@ def _columns(kind: str) -> Row:
     return Row(functools.partial(columns, kind), None if kind == "residual" else memory)
 
 
+def _maps(kind: str) -> Row:
+    return Row(block_attention.measure, None, block_attention.KINDS.index(kind))
+
+
 METHODS = (
     Method("softmax", None, _attention(functools.partial(full_block, attend_softmax)), note="all pairs of tokens"),
     Method("gaussian", None, _attention(functools.partial(full_block, attend_gaussian)), note="all pairs of tokens"),
@@ -253,6 +260,12 @@ METHODS = (
     Method("residual", None, _columns("residual"), note="as many parameters as the columns"),
     Method("columns", None, _columns("plain"), note="features stored"),
     Method("reversible_columns", 258, _columns("reversible"), note="features computed back"),
+    Method("convolutions", None, _maps("plain"), note="feature maps as they are"),
+    Method("squeeze_excitation", None, _maps("squeeze"), note="channels weighed"),
+    Method("coordinate_attention", None, _maps("coordinate"), note="rows and columns weighed"),
+    Method("fused_attention", 233, _maps("fused"), note="a learned mixture of both"),
+    Method("fused_dropped", 233, _maps("fused_drop"), note="the same, with blocks dropped in training"),
+    Method("batch_former", 106, _maps("batch_former"), note="attention between the examples of a batch in training"),
 )
 
 
@@ -299,6 +312,30 @@ CLAIMS = (
         ">",
         -0.01,
     ),
+    Claim(
+        233,
+        "The learned mixture stays balanced, both parts between .3 and .7",
+        lambda rows: rows["alpha_off"]["fused_attention"],
+        "<",
+        0.2,
+    ),
+    Claim(
+        233,
+        "It is more accurate than the better of its parts",
+        lambda rows: (
+            rows["accuracy"]["fused_attention"]
+            - np.maximum(rows["accuracy"]["squeeze_excitation"], rows["accuracy"]["coordinate_attention"])
+        ),
+        ">",
+        0.0,
+    ),
+    Claim(
+        233,
+        "It is at most .01 less accurate than no attention",
+        _gap("accuracy", "fused_attention", "convolutions"),
+        ">",
+        -0.01,
+    ),
 )
 
 
@@ -323,8 +360,15 @@ def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
 def run(config: Config, run: Run) -> None:
     """Measures the selected rows."""
     seeds, shared = prepare(config, run, run.data())
+    programs = Programs()
 
     def measure(method: Method) -> Measured:
+        if method.fn.kind is not None:
+            fn = functools.partial(method.fn.measure, config)
+            found = programs.measured("maps", fn, seeds, shared, jnp.int32(method.fn.kind), mode="map")
+            mixed = block_attention.KINDS[method.fn.kind].startswith("fused")
+            kept = {name: value for name, value in found.metrics.items() if mixed or not name.startswith("alpha")}
+            return found._replace(metrics=kept)
         found = over_seeds(functools.partial(method.fn.measure, config), seeds, mode="map", shared=(shared,))
         if method.fn.memory is not None:
             inputs = shared.images.shape[1] * shared.images.shape[2]
@@ -336,11 +380,14 @@ def run(config: Config, run: Run) -> None:
 
 
 def plot(result: Result) -> Figure:
-    """Accuracy, how memory grows, and the losses of training."""
-    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Blocks that save memory: {result.dataset}")
-    attention, stacks = [m.name for m in METHODS[:4]], [m.name for m in METHODS[4:]]
+    """Accuracy, how memory grows, and how a mixture of two kinds of attention is balanced."""
+    figure, axes = plots.new_figure(columns=3, rows=2, title=f"Blocks that save memory: {result.dataset}")
+    names = [m.name for m in METHODS]
+    attention, stacks, maps = names[:4], names[4:7], names[7:]
     plots.method_bars(axes[0], result.rows.get("accuracy", {}), attention + stacks, "accuracy")
     plots.method_bars(axes[1], result.rows.get("accuracy_finer", {}), attention, "accuracy at twice the resolution")
     plots.method_bars(axes[2], result.rows.get("memory_exponent", {}), attention, "memory ~ tokens to the power of")
     plots.method_bars(axes[3], result.rows.get("memory_ratio", {}), stacks, "memory, 16 columns over 4")
+    plots.method_bars(axes[4], result.rows.get("accuracy", {}), maps, "accuracy, feature maps")
+    plots.method_bars(axes[5], result.rows.get("alpha", {}), maps, "share of coordinate attention")
     return figure

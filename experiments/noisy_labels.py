@@ -2,7 +2,8 @@
 
 Some classes are ten times rarer than others, and a fifth of all labels are wrong. Heads learn from such rows: plainly,
 with rare classes weighing more, or on representations that were learned without labels, from rows that do not stand
-out in their class, with features drawn for the rare classes. The test rows are balanced and clean.
+out in their class, with features drawn for the rare classes. The test rows are balanced and clean. Beside them one
+network learns by many losses where all classes are equally frequent: ``experiments.noise_losses``.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from experiments import discovery_networks, plots
+from experiments import discovery_networks, noise_losses, plots
 from experiments.discovery_networks import Settings, Shared, shared_of
 from experiments.networks import mlp
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
@@ -31,7 +32,7 @@ HEAD, MIDDLE, TAIL = 0, 1, 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(noise_losses.Setting):
     """The science of this question."""
 
     most: int = 100
@@ -64,6 +65,7 @@ class Config:
     """Parameter of the Beta distribution of mixed rows."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 0 <= self.noise < 1:
             raise ValueError(f"noise must lie in [0, 1), got {self.noise}")
         if self.imbalance < 1 or self.most < self.imbalance:
@@ -72,7 +74,17 @@ class Config:
             raise ValueError(f"test_share must lie in (0, 1), got {self.test_share}")
 
 
-QUICK = {"most": 60, "contrast_steps": 60, "steps": 60, "hidden": 64, "width": 32}
+QUICK = {
+    "most": 60,
+    "contrast_steps": 60,
+    "steps": 60,
+    "hidden": 64,
+    "width": 32,
+    "loss_rows": 100,
+    "loss_validation": 50,
+    "loss_steps": 20,
+    "loss_width": 32,
+}
 
 
 class Seed(NamedTuple):
@@ -258,7 +270,7 @@ def scored(make: Any, **options: Any) -> Any:
     return measure
 
 
-METHODS = (
+CLEANING = (
     Method("ce", None, scored(plain), note="cross entropy from a random start"),
     Method("ce_balanced", None, scored(plain, balanced=True), note="rows weighed by one over the size of their class"),
     Method("contrastive", None, scored(on_contrast), note="a head on a representation learned without labels"),
@@ -271,6 +283,7 @@ METHODS = (
         note="and the body follows, near the representation, on mixed rows",
     ),
 )
+METHODS = (*CLEANING, *noise_losses.LOSS_METHODS)
 PLAIN, LINALG = ("ce", "ce_balanced"), ("recovered", "rcal")
 
 CLAIMS = (
@@ -295,6 +308,7 @@ CLAIMS = (
         ">",
         0.0,
     ),
+    *noise_losses.LOSS_CLAIMS,
 )
 
 
@@ -332,9 +346,18 @@ def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
 
 def run(config: Config, run: Run) -> None:
     """Measures the selected rows."""
+    if run.todo(CLEANING):
+        run_cleaning(config, run)
+    if names := [method.name for method in run.todo(noise_losses.LOSS_METHODS)]:
+        tasks = noise_losses.tasks_of(config, range(run.seeds), run.data(), names)
+        run.rows(noise_losses.LOSS_METHODS, functools.partial(noise_losses.measure_loss, config, tasks))
+
+
+def run_cleaning(config: Config, run: Run) -> None:
+    """The rows of the long tail."""
     seeds, shared = prepare(config, run, run.data())
     starts = None
-    if any(method.name not in PLAIN for method in run.todo(METHODS)):
+    if any(method.name not in PLAIN for method in run.todo(CLEANING)):
         run.progress("training the representations")
         starts = jax.jit(jax.vmap(functools.partial(contrastive, config), in_axes=(0, None)))(seeds, shared)
 
@@ -342,21 +365,24 @@ def run(config: Config, run: Run) -> None:
         mode: Any = "map" if method.name in LINALG else "vmap"
         return over_seeds(functools.partial(method.fn, config), seeds, starts, shared=(shared,), mode=mode)
 
-    run.rows(METHODS, measure)
+    run.rows(CLEANING, measure)
 
 
 def plot(result: Result) -> Figure:
-    """Accuracy over all classes, and of frequent against rare ones."""
+    """Accuracy over all classes, and of frequent against rare ones; below, every loss at every kind of noise."""
     title = f"Rare classes and wrong labels: {result.dataset}"
-    figure, axes = plots.new_figure(columns=2, title=title)
-    names = [method.name for method in METHODS]
-    plots.method_bars(axes[0], result.rows.get("accuracy", {}), names, "accuracy, balanced and clean test rows")
+    figure, axes = plots.new_figure(columns=2, rows=2, title=title)
+    names = [method.name for method in CLEANING]
+    plots.method_bars(axes[0], result.rows.get("accuracy", {}), names, "accuracy, long tail")
     head, tail = result.rows.get("head", {}), result.rows.get("tail", {})
     for position, name in enumerate(names):
         if name in head and name in tail:
             look = plots.style(position) | {"linestyle": "none"}
             axes[1].plot(np.asarray(tail[name], float), np.asarray(head[name], float), label=name, **look)
     axes[1].set_xlabel("accuracy of the rarest third of the classes")
-    axes[1].set_ylabel("accuracy of the most frequent third")
-    axes[1].legend(frameon=False, fontsize=9)
+    axes[1].set_ylabel("of the most frequent third")
+    if head:
+        axes[1].legend(frameon=False, fontsize=9)
+    noise_losses.plot_losses(axes[2], result)
+    noise_losses.plot_ranks(axes[3], result)
     return figure

@@ -1,9 +1,10 @@
 """Do diverse ensembles and weight averages survive spurious cues and attacks?
 
-Three settings in which a network can lean on what happens to go with the label. Dominoes: an easy digit beside the one
+Four settings in which a network can lean on what happens to go with the label. Dominoes: an easy digit beside the one
 that matters; two hypotheses differ on pictures without labels. Coloured patches: two networks
 lean on patches of their own, and are averaged. Joint ensembles: diversity is rewarded or punished while four narrow
-or four wide networks train together. Features brought by ``--data`` are used like pictures.
+or four wide networks train together. Attacks: inputs changed a little to mislead one member of an ensemble, or other
+networks, are shown to all of it. Features brought by ``--data`` are used like pictures.
 """
 
 import dataclasses
@@ -17,7 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots, spurious_dominoes, spurious_ensembles, spurious_weights
+from experiments import plots, spurious_attacks, spurious_dominoes, spurious_ensembles, spurious_weights
 from experiments.programs import Programs
 from experiments.runner import Claim, Measured, Method, Result, Run
 from experiments.streams import Split, split_by_seed
@@ -27,7 +28,9 @@ SEED_SCOPE = "splits, pairs, colours, networks"
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(spurious_dominoes.Settings, spurious_weights.Settings, spurious_ensembles.Settings):
+class Config(
+    spurious_dominoes.Settings, spurious_weights.Settings, spurious_ensembles.Settings, spurious_attacks.Settings
+):
     """The science of this question."""
 
     def __post_init__(self) -> None:
@@ -36,6 +39,8 @@ class Config(spurious_dominoes.Settings, spurious_weights.Settings, spurious_ens
                 raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
         if self.members < 2:
             raise ValueError(f"members must be at least 2, got {self.members}")
+        if self.attacked < 2:
+            raise ValueError(f"attacked must be at least 2, got {self.attacked}")
 
 
 QUICK = {
@@ -50,6 +55,11 @@ QUICK = {
     "tuned_steps": 60,
     "wide": 32,
     "ensemble_steps": 60,
+    "plain_steps": 40,
+    "robust_steps": 10,
+    "attack_steps": 3,
+    "attack_hidden": 32,
+    "attack_rows": 60,
 }
 
 
@@ -116,6 +126,17 @@ def together(gamma: float, diversity: str = "jensen") -> Callable[[Parts], Measu
     return measure
 
 
+def under_attack(training: str) -> Callable[[Parts], Measured]:
+    """A row of an ensemble that is attacked."""
+    kind = spurious_attacks.TRAININGS.index(training)
+
+    def measure(parts: Parts) -> Measured:
+        fn = functools.partial(spurious_attacks.measure, parts.config, num_classes=parts.num_classes)
+        return parts.measured(under_attack, fn, parts.ensembles, parts.x, jnp.int32(kind))
+
+    return measure
+
+
 METHODS = (
     Method("erm", None, on_dominoes(spurious_dominoes.heads), note="two heads on labels alone"),
     Method("divdis", 205, on_dominoes(spurious_dominoes.heads, "divdis_weight"), note="two heads made independent"),
@@ -135,6 +156,9 @@ METHODS = (
     Method("variance", 200, together(0.5, "variance"), note="gamma 0.5, variance of the members' probabilities"),
     Method("js", 200, together(0.5, "js"), note="gamma 0.5, Jensen-Shannon divergence"),
     Method("kl", 200, together(0.5, "kl"), note="gamma 0.5, divergence of pairs"),
+    Method("apart", None, under_attack("apart"), note="three networks, each for itself"),
+    Method("adversarial", None, under_attack("adversarial"), note="each trained on attacks on itself"),
+    Method("dverge", 229, under_attack("dverge"), note="each trained on what the others are fooled by"),
 )
 SWEEP = {"discouraged": -0.5, "independent": 0.0, "encouraged": 0.5, "pushed": 0.9}
 
@@ -216,6 +240,34 @@ CLAIMS = (
         ">",
         0.0,
     ),
+    Claim(
+        229,
+        "DVERGE halves how often an attack on one member misleads another",
+        lambda rows: rows["transfer"]["dverge"] - 0.5 * rows["transfer"]["apart"],
+        "<",
+        0.0,
+    ),
+    Claim(
+        229,
+        "It costs less than .02 in clean accuracy",
+        lambda rows: rows["clean"]["dverge"] - rows["clean"]["apart"],
+        ">",
+        -0.02,
+    ),
+    Claim(
+        229,
+        "Under attacks made on other networks its ensemble is more accurate",
+        lambda rows: rows["black_box"]["dverge"] - rows["black_box"]["apart"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        229,
+        "Its members' weaknesses differ more (vulnerability diversity)",
+        lambda rows: rows["vulnerability_diversity"]["dverge"] - rows["vulnerability_diversity"]["apart"],
+        ">",
+        0.0,
+    ),
 )
 
 
@@ -226,19 +278,28 @@ def run(config: Config, run: Run) -> None:
 
 
 def plot(result: Result) -> Figure:
-    """The better hypothesis by ratio, averages by how often patches lie, and ensembles by the weight of diversity."""
-    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Spurious cues: {result.dataset}")
+    """Hypotheses by ratio, averages by how often patches lie, ensembles by weight of diversity, and under attack."""
+    figure, axes = plots.new_figure(columns=3, rows=2, title=f"Spurious cues: {result.dataset}")
     percent = [100 * ratio for ratio in spurious_dominoes.RATIOS]
     best = result.curves.get("best_by_ratio", {})
-    what = "unlabelled pairs whose digits agree (%)"
+    what = "pairs whose digits agree (%)"
     plots.curves_over_tasks(
         axes[0], best, ("erm", "divdis", "dbat"), ylabel="accuracy, better hypothesis", xlabel=what, x=percent
     )
     by_flip, names = result.curves.get("by_flip", {}), ("first", "tuned", "wise_ft", "bang")
-    what, flips = "patches that show a random class (%)", [100 * flip for flip in spurious_weights.FLIPS]
+    what, flips = "patches of a random class (%)", [100 * flip for flip in spurious_weights.FLIPS]
     plots.curves_over_tasks(axes[1], by_flip, names, ylabel="accuracy", xlabel=what, x=flips)
-    _sweep(axes[2], result, "narrow")
-    _sweep(axes[3], result, "wide")
+    trained = spurious_attacks.TRAININGS
+    by_strength, what = result.curves.get("by_strength", {}), "attack size (1 as in training)"
+    sizes = spurious_attacks.STRENGTHS
+    plots.curves_over_tasks(axes[2], by_strength, trained, ylabel="attacked from outside", xlabel=what, x=sizes)
+    _sweep(axes[3], result, "narrow")
+    _sweep(axes[4], result, "wide")
+    plots.method_bars(axes[5], result.rows.get("transfer", {}), trained, "attacks that carry over")
+    axes[5].tick_params(axis="x", labelsize=8)
+    for ax in axes[:3]:
+        if ax.get_legend():  # inside, as below three columns they are wider than the axes
+            ax.legend(frameon=False, fontsize=8)
     return figure
 
 
@@ -259,4 +320,4 @@ def _sweep(ax: Axes, result: Result, width: str) -> None:
     ax.grid(axis="y", color="0.88", linewidth=0.8)
     ax.spines[["top", "right"]].set_visible(False)
     if ax.lines:
-        ax.legend(frameon=False, fontsize=9, loc="lower left", ncols=2)
+        ax.legend(frameon=False, fontsize=8, loc="lower left")

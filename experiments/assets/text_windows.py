@@ -32,6 +32,7 @@ __all__ = [
     "ScorerConfig",
     "Windows",
     "bigrams",
+    "code",
     "denoiser",
     "flow_asset",
     "linear_start",
@@ -73,7 +74,7 @@ def windows(length: int, count: int) -> Windows:
     Raises:
       UserError: this Python comes without its manual or without the source of its library, or they are too short.
     """
-    parts = [_cut(_encode(text), length)[: count // 2] for text in (prose(), _code())]
+    parts = [_cut(_encode(text), length)[: count // 2] for text in (prose(), code())]
     if any(len(part) < count // 2 for part in parts):
         raise UserError(f"This Python carries text for {min(map(len, parts))} windows of each sort, not {count // 2}.")
     tokens, is_code = np.concatenate(parts), np.repeat([0, 1], count // 2).astype(np.int32)
@@ -95,7 +96,12 @@ def prose() -> str:
     return "\n".join(topics.topics[name] for name in sorted(topics.topics))
 
 
-def _code() -> str:
+def code() -> str:
+    """Source text of the standard library.
+
+    Raises:
+      UserError: this Python comes without it.
+    """
     sources = []
     for name in MODULES.split():
         spec = importlib.util.find_spec(name)

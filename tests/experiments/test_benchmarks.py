@@ -190,7 +190,7 @@ def test_the_table_says_it_all(capsys):
 def test_the_list_and_what_is_unknown(capsys):
     assert command.main([]) == 0
     printed = capsys.readouterr().out
-    assert set(command.names()) == {"analytic", "attention", "guidance", "heads", "kernels", "krylov", "nas"}
+    assert set(command.names()) == {"analytic", "attention", "guidance", "heads", "kernels", "krylov", "losses", "nas"}
     for question in command.names().values():
         assert question.endswith("?")
         assert question in printed

@@ -55,7 +55,7 @@ def test_residual_network_has_the_size_of_the_columns():
 
 
 def test_quick_run(tmp_path):
-    names = "softmax,soft,soft_normalized,residual,reversible_columns"
+    names = "softmax,soft,soft_normalized,residual,reversible_columns,convolutions,fused_attention,batch_former"
     arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
     assert answer(question, arguments) == 0
     found = json.loads((tmp_path / "results.json").read_text())
@@ -65,6 +65,11 @@ def test_quick_run(tmp_path):
     assert max(rows["memory_exponent"]["soft"]) < 1.3 < min(rows["memory_exponent"]["softmax"])
     assert max(rows["gradient_error"]["reversible_columns"]) < 0.05
     assert set(rows["accuracy_finer"]) == {"softmax", "soft", "soft_normalized"}
+    assert set(rows["alpha"]) == {"fused_attention"}
+    assert 0 < max(rows["alpha_off"]["fused_attention"]) < 0.1  # it moves, slowly
+    loss = {name: found["curves"]["loss"][name] for name in ("convolutions", "fused_attention", "batch_former")}
+    starts = {curve[0][0] for curve in loss.values()}
+    assert len(starts) == 3  # the same network, with three kinds of block
 
 
 def test_what_cannot_be_asked(capsys, tmp_path, monkeypatch):

@@ -13,12 +13,13 @@ from experiments.noisy_labels import Config, Seed
 
 
 def test_the_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
+    names = {method.name for method in question.CLEANING}
+    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", ",".join(names), "--out", str(tmp_path)]
+    assert answer(question, arguments) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["errors"] == {}
     assert (tmp_path / "figure.png").stat().st_size > 10_000
-    assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
-    names = {method.name for method in question.METHODS}
+    assert {claim["verdict"] for claim in found["claims"] if claim["paper"] == 223} == {"not judged"}
     for metric in ("accuracy", "head", "tail"):
         assert set(found["rows"][metric]) == names
         assert min(map(min, found["rows"][metric].values())) >= 0
@@ -58,6 +59,10 @@ def test_bad_settings():
         Config(noise=1.0)
     with pytest.raises(ValueError, match="imbalance must lie in"):
         Config(imbalance=0.5)
+    with pytest.raises(ValueError, match="loss_steps"):
+        Config(loss_steps=0)
+    with pytest.raises(ValueError, match="loss_pair must lie in"):
+        Config(loss_pair=1.1)
 
 
 def test_too_few_rows(tmp_path, capsys):

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import data, spurious_dominoes, spurious_features, spurious_weights
+from experiments import data, spurious_attacks, spurious_dominoes, spurious_features, spurious_weights
 from experiments.command_line import answer
+from experiments.networks import mlp
 
 
 def test_pairs_agree_as_often_as_asked():
@@ -66,11 +67,36 @@ def test_the_quick_run(tmp_path):
         gap = np.array(rows["member_nll_wide"][name]) - values
         np.testing.assert_allclose(gap, rows["gap_wide"][name], rtol=1e-3, atol=1e-5)
     assert np.mean(rows["gap_narrow"]["pushed"]) > np.mean(rows["gap_narrow"]["discouraged"])
+    assert set(rows["transfer"]) == {"apart", "adversarial", "dverge"}
+    assert len({tuple(values) for values in rows["clean"].values()}) > 1
+    for name, curve in found["curves"]["by_strength"].items():
+        assert np.mean(curve, axis=0)[0] > np.mean(curve, axis=0)[-1], name  # attacks do harm
+
+
+def test_hidden_layers_are_those_of_the_network():
+    network, key = mlp((5, 4, 4, 3)), jax.random.key(0)
+    params, x = network.init(key), jax.random.normal(key, (6, 5))
+    first, second, logits = spurious_attacks.hidden_layers(params, x)
+    np.testing.assert_allclose(logits, network.logits(params, x), rtol=1e-5)
+    np.testing.assert_allclose(jax.nn.relu(second), network.features(params, x), rtol=1e-5)
+    assert np.min(first) < 0  # before their activation
+
+
+def test_who_says_what_of_whom():
+    keys = jax.random.split(jax.random.key(0), 3)
+    members = jax.vmap(mlp((5, 4, 4, 3)).init)(keys)
+    inputs = jax.random.normal(keys[0], (2, 6, 5))
+    found = spurious_attacks.crossed(members, inputs)
+    assert found.shape == (3, 2, 6, 3)
+    one = jax.tree.map(lambda leaf: leaf[2], members)
+    np.testing.assert_allclose(found[2, 1], spurious_attacks.logits(one, inputs[1]), rtol=1e-5)
 
 
 def test_bad_settings(tmp_path, capsys):
     with pytest.raises(ValueError, match="members must be at least 2"):
         spurious_features.Config(members=1)
+    with pytest.raises(ValueError, match="attacked must be at least 2"):
+        spurious_features.Config(attacked=1)
     with pytest.raises(ValueError, match="patch_test_share must lie in"):
         spurious_features.Config(patch_test_share=1.0)
     np.savez(tmp_path / "few.npz", x=np.random.default_rng(0).random((60, 5)), y=np.arange(60) % 3)

@@ -1,0 +1,362 @@
+"""Long tail and an unknown test prior: which loss, and which experts?
+
+Some classes have fifty times fewer training rows than others. Test rows are as many of every class, or a long tail
+like that of training (forward), or one that runs the other way (backward). Losses for one head and experts with
+several heads learn from the same rows, views and steps.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments import plots, tail_training
+from experiments.discovery_networks import Shared, shared_of
+from experiments.programs import Programs
+from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
+from experiments.streams import stratified_split
+from experiments.tail_training import EXPERTS, Plan, Views
+from jaxlab import metrics, weaksup
+from jaxlab.typing import Array
+
+DATASETS = ("digits", "mnist5k")
+SEED_SCOPE = "split into training and test rows, which classes are rare, networks"
+PRIORS = ("forward", "uniform", "backward")
+MANY, MEDIUM, FEW = 0, 1, 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(tail_training.Settings):
+    """The science of this question."""
+
+    most: int = 100
+    """Training rows of the most frequent class."""
+    imbalance: float = 50.0
+    """How many times rarer the rarest class is; the others lie between in equal ratios."""
+    test_imbalance: float = 25.0
+    """The same of the forward and backward test rows."""
+    test_share: float = 0.4
+    """Share of the rows to test on."""
+
+    def __post_init__(self) -> None:
+        if self.imbalance < 1 or self.most < self.imbalance:
+            raise ValueError(f"imbalance must lie in [1, most], got {self.imbalance}")
+        if self.test_imbalance < 1:
+            raise ValueError(f"test_imbalance must be at least 1, got {self.test_imbalance}")
+        if not 0 < self.test_share < 1:
+            raise ValueError(f"test_share must lie in (0, 1), got {self.test_share}")
+        if self.replicas < 2:
+            raise ValueError(f"replicas must be at least 2, got {self.replicas}")
+
+
+QUICK = {"most": 60, "steps": 30, "hidden": 32, "width": 32, "ascent_steps": 20}
+
+
+class Seed(NamedTuple):
+    """What one seed works on."""
+
+    key: Array
+    train: Array  # int [N]
+    labels: Array  # int [N]
+    test: Array  # int [M]
+    truth: Array  # int [M]
+    counts: Array  # float [C], training rows of every class
+    place: Array  # int [C], 0 for the most frequent class
+    where: Array  # bool [len(PRIORS), M], the test rows of every prior
+
+
+def group_of(place: Array, num_classes: int) -> Array:
+    """MANY, MEDIUM or FEW by the place in the order of sizes."""
+    third = -(-num_classes // 3)
+    return jnp.where(place < third, MANY, jnp.where(place >= num_classes - third, FEW, MEDIUM))
+
+
+def sizes_of(most: int, imbalance: float, num_classes: int) -> np.ndarray:
+    """Rows of every class by place, most first, in equal ratios; at least two."""
+    sizes = most * imbalance ** (-np.arange(num_classes) / (num_classes - 1))
+    return np.maximum(np.round(sizes), 2).astype(int)
+
+
+def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
+    """Long-tailed training rows, and test rows with the masks of every prior; a leading axis of seeds."""
+    num_classes = data.num_classes
+    if num_classes < 3:
+        raise UserError(f"A long tail needs at least 3 classes, {data.name} has {num_classes}.")
+    sizes = sizes_of(config.most, config.imbalance, num_classes)
+    parts = []
+    for key in run.seed_keys():
+        rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        train, test = stratified_split(data.y, test_fraction=config.test_share, rng=rng)
+        place = rng.permutation(num_classes)
+        groups = [train[data.y[train] == c] for c in range(num_classes)]
+        for c, own in enumerate(groups):
+            if len(own) < sizes[place[c]]:
+                raise UserError(f"Class {c} has {len(own)} training rows: {sizes[place[c]]} are needed (--most).")
+        rows = np.concatenate([own[: sizes[place[c]]] for c, own in enumerate(groups)])
+        fewest = min(np.bincount(data.y[test], minlength=num_classes))
+        tests = [test[data.y[test] == c][:fewest] for c in range(num_classes)]
+        parts.append((rows, place, tests))
+    length = min(len(tests[0]) for _, _, tests in parts)
+    kept = sizes_of(length, config.test_imbalance, num_classes)
+    seeds = []
+    for rows, place, tests in parts:
+        order = np.arange(length)
+        by_class = [[order < kept[p], order < length, order < kept[num_classes - 1 - p]] for p in place]
+        test = np.concatenate([own[:length] for own in tests])
+        where = np.concatenate(np.array(by_class), axis=-1)
+        seeds.append((rows, data.y[rows], test, data.y[test], np.float32(sizes[place]), place, where))
+    stacked = [jnp.asarray(np.stack(column)) for column in zip(*seeds, strict=True)]
+    return Seed(run.seed_keys(), *stacked), shared_of(data)
+
+
+def train(
+    config: Config, held: Sequence[str], seed: Seed, shared: Shared, plan: Plan
+) -> tuple[dict[str, Array], dict[str, Views]]:
+    """Logits of every replica, [R, ...]."""
+    x, tests = shared.x[seed.train], shared.x[seed.test]
+
+    def one(key: Array) -> Views:
+        return tail_training.train(config, held, plan, key, x, seed.labels, tests, seed.counts, shared.image)
+
+    return {}, {"views": jax.vmap(one)(jax.random.split(seed.key, config.replicas))}
+
+
+def climb(config: Config, seed: Seed, views: Views) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Weights [R, P, E] of the experts of every replica, for every prior."""
+    each = jax.vmap(functools.partial(tail_training.learned_weights, config), in_axes=(None, 0))
+    return {}, {"weights": jax.vmap(each, in_axes=(0, None))(views, seed.where)}
+
+
+def measure(seed: Seed, views: Views, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Accuracies of the experts in a sum of given weights [R, P, E], means over the replicas."""
+    mixed = jax.vmap(jax.vmap(weaksup.aggregate_heads, in_axes=(None, 0)))(views.plain, weights)  # [R, P, M, C]
+    num_classes = seed.counts.shape[0]
+    right = jnp.argmax(mixed, axis=-1) == seed.truth
+    rates = jnp.mean(right, axis=-1, where=seed.where)
+    uniform = PRIORS.index("uniform")
+    group = group_of(seed.place, num_classes)[seed.truth]
+    found = {name: jnp.mean(rates[:, place]) for place, name in enumerate(PRIORS)}
+    for place, name in ((MANY, "many"), (MEDIUM, "medium"), (FEW, "few")):
+        found[name] = jnp.mean(right[:, uniform], where=group == place)
+    probs = jax.nn.softmax(mixed[:, uniform])
+    found["spread"] = jnp.sum(metrics.pairwise_disagreement(probs)) / (len(probs) * (len(probs) - 1))
+    by_class = jax.vmap(lambda p: jnp.mean(right[:, uniform], where=seed.place[seed.truth] == p))
+    shares = jnp.mean(weights, axis=0)[:, :EXPERTS]
+    return found, {"by_place": by_class(jnp.arange(num_classes)), "weights": shares}
+
+
+class Parts:
+    """What rows share: trained networks by plan, and compiled programs."""
+
+    def __init__(self, config: Config, run: Run) -> None:
+        self.config, self.run = config, run
+        self.seeds, self.shared = prepare(config, run, run.data())
+        self.programs = Programs()
+        self._trained: dict[Plan, Measured] = {}
+        # The program holds the losses that are asked for, in the order of METHODS.
+        self.held = tuple(
+            dict.fromkeys(method.fn.plan.loss for method in run.todo(METHODS) if isinstance(method.fn, Row))
+        )
+
+    def trained(self, plan: Plan) -> tuple[Views, Mapping[str, float]]:
+        """The networks of a plan, and the seconds that went into them if this is the first who asks."""
+        if plan in self._trained:
+            return self._trained[plan].curves["views"], dict.fromkeys(("compile", "run"), 0.0)
+        numbers = plan._replace(loss=self.held.index(plan.loss))
+        traced = jax.tree.map(lambda value: jnp.asarray(value, float if isinstance(value, float) else None), numbers)
+        fn = functools.partial(train, self.config, self.held)
+        found = self.programs.measured("train", fn, self.seeds, self.shared, traced)
+        self._trained[plan] = found
+        return found.curves["views"], found.timings
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A plan, and the weights of its heads; None is those that SADE learns on the test rows."""
+
+    plan: Plan
+    weights: tuple[float, ...] | None = (1.0, 0.0, 0.0, 0.0)
+
+    def __call__(self, parts: Parts) -> Measured:
+        """Trains, unless another row has, and measures."""
+        views, timings = parts.trained(self.plan)
+        if self.weights is None:
+            fn = lambda pair: climb(parts.config, *pair)  # noqa: E731
+            climbed = parts.programs.measured("climb", fn, (parts.seeds, views))
+            given = jnp.asarray(climbed.curves["weights"])
+            timings = {name: timings[name] + climbed.timings[name] for name in timings}
+        else:
+            shape = (parts.run.seeds, parts.config.replicas, len(PRIORS), EXPERTS + 1)
+            given = jnp.broadcast_to(jnp.asarray(self.weights), shape)
+        found = parts.programs.measured("measure", lambda three: measure(*three), (parts.seeds, views, given))
+        measured, curves = dict(found.metrics), dict(found.curves)
+        shares = curves.pop("weights")  # [S, P, E]
+        if self.weights is None:
+            curves["weights"] = shares
+            measured |= {f"lean_{name}": shares[:, p, 0] - shares[:, p, -1] for p, name in enumerate(PRIORS)}
+        return Measured(measured, curves, {name: timings[name] + found.timings[name] for name in timings})
+
+
+SADE, MDCS = Plan("sade"), Plan("mdcs", consistent=True, confident=True)
+FIRST, SECOND, THIRD, MEAN = (1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (1 / 3, 1 / 3, 1 / 3, 0)
+
+METHODS = (
+    Method("ce", None, Row(Plan("adjusted")), note="plain cross entropy"),
+    Method("weighted", None, Row(Plan("adjusted", weighted=True)), note="classes weigh by effective numbers"),
+    Method("ldam", None, Row(Plan("adjusted", margin=True)), note="margins that grow with rarity, on cosines"),
+    Method("balanced", None, Row(Plan("adjusted", power=1.0)), note="balanced softmax"),
+    Method("sla", 157, Row(Plan("sla"), (0, 0, 0, 1.0)), note="classes and quarter turns learned together"),
+    Method("batch_former", 106, Row(Plan("batch_former")), note="attention between the examples of a batch"),
+    Method("batch_former_apart", 106, Row(Plan("batch_former", shared=False)), note="a classifier of its own for it"),
+    Method("batch_former_balanced", 106, Row(Plan("batch_former", balanced=True)), note="with a balanced softmax"),
+    Method("sade_first", 60, Row(SADE, FIRST), note="the expert for the training prior"),
+    Method("sade_second", 60, Row(SADE, SECOND), note="the expert for a uniform prior"),
+    Method("sade_third", 60, Row(SADE, THIRD), note="the expert for rare classes"),
+    Method("sade_mean", 60, Row(SADE, MEAN), note="all experts weigh the same"),
+    Method("sade", 60, Row(SADE, None), note="weights learned from test rows without labels"),
+    Method("mdcs_first", 212, Row(MDCS, FIRST), note="the expert for frequent classes"),
+    Method("mdcs_second", 212, Row(MDCS, SECOND), note="the expert for a uniform prior"),
+    Method("mdcs_third", 212, Row(MDCS, THIRD), note="the expert for rare classes"),
+    Method("mdcs", 212, Row(MDCS, MEAN), note="all experts weigh the same"),
+    Method("mdcs_plain", 212, Row(Plan("mdcs"), MEAN), note="without consistency"),
+    Method("mdcs_all", 212, Row(Plan("mdcs", consistent=True), MEAN), note="consistency on all rows"),
+)
+
+
+def _best(metric: str, family: str, best: str) -> Callable[[Any], Any]:
+    """How far one expert leads the better of its two fellows."""
+    others = [f"{family}_{name}" for name in ("first", "second", "third") if name != best]
+    return lambda rows: rows[metric][f"{family}_{best}"] - np.maximum(*(rows[metric][name] for name in others))
+
+
+def _gap(metric: str, method: str, other: str) -> Callable[[Any], Any]:
+    return lambda rows: rows[metric][method] - rows[metric][other]
+
+
+def _shifted(rows: Any) -> Any:
+    return sum(_gap(prior, "sade", "sade_mean")(rows) for prior in ("forward", "backward")) / 2
+
+
+CLAIMS = (
+    Claim(60, "On a forward tail SADE's first expert is the best", _best("forward", "sade", "first"), ">", 0.0),
+    Claim(60, "On a backward tail SADE's third expert is the best", _best("backward", "sade", "third"), ">", 0.0),
+    Claim(
+        60,
+        "On a forward tail the learned weights favour the first expert over the third",
+        lambda rows: rows["lean_forward"]["sade"],
+        ">",
+        0.0,
+    ),
+    Claim(
+        60,
+        "On a backward tail they favour the third over the first",
+        lambda rows: -rows["lean_backward"]["sade"],
+        ">",
+        0.0,
+    ),
+    Claim(60, "On shifted test rows learned weights beat equal ones, by .01", _shifted, ">", 0.01),
+    Claim(212, "MDCS's first expert is the best on frequent classes", _best("many", "mdcs", "first"), ">", 0.0),
+    Claim(212, "MDCS's third expert is the best on rare classes", _best("few", "mdcs", "third"), ">", 0.0),
+    Claim(
+        212,
+        "With consistency two networks of one training set predict more alike (KL)",
+        _gap("spread", "mdcs", "mdcs_plain"),
+        "<",
+        0.0,
+    ),
+    Claim(
+        212,
+        "Consistency on rows the weak view gets right is better than on all",
+        _gap("uniform", "mdcs", "mdcs_all"),
+        ">",
+        0.0,
+    ),
+    Claim(106, "BatchFormer is better on rare classes", _gap("few", "batch_former", "ce"), ">", 0.0),
+    Claim(106, "BatchFormer costs at most .01 in accuracy", _gap("uniform", "batch_former", "ce"), ">", -0.01),
+    Claim(
+        106,
+        "One classifier for both halves is better than one for each",
+        _gap("uniform", "batch_former", "batch_former_apart"),
+        ">",
+        0.0,
+    ),
+)
+
+
+def run(config: Config, run: Run) -> None:
+    """Measures the selected rows."""
+    parts = Parts(config, run)
+    run.rows(METHODS, lambda method: method.fn(parts))
+
+
+def plot(result: Result) -> Figure:
+    """Accuracy under every prior, from frequent to rare classes, of the experts, and the weights that SADE finds."""
+    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Long tail: {result.dataset}")
+    _by_prior(axes[0], result)
+    names = ("ce", "balanced", "ldam", "batch_former", "sade", "mdcs")
+    by_place = result.curves.get("by_place", {})
+    plots.curves_over_tasks(axes[1], by_place, names, ylabel="accuracy", xlabel="class, from frequent to rare")
+    axes[1].set_ylim(0, 1.03)
+    _experts(axes[2], by_place)
+    _weights(axes[3], result)
+    return figure
+
+
+def _by_prior(ax: Axes, result: Result) -> None:
+    """A row of three dots per method: forward, uniform and backward test rows."""
+    shown = [m.name for m in METHODS if "_" not in m.name or m.name == "sade_mean"]
+    names = [name for name in shown if name in result.rows.get("uniform", {})]
+    for position, prior in enumerate(PRIORS):
+        means = [np.mean(np.asarray(result.rows[prior][name], float)) for name in names]
+        look = plots.style(position)
+        ax.scatter(means, range(len(names)), s=45, color=look["color"], marker=look["marker"], label=prior, zorder=3)
+    ax.set_yticks(range(len(names)), names, fontsize=9)
+    ax.invert_yaxis()
+    ax.set_xlabel("accuracy on test rows with each prior")
+    ax.grid(axis="both", color="0.9", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    if names:
+        ax.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.14))
+
+
+def _experts(ax: Axes, by_place: Mapping[str, Any]) -> None:
+    """Means over seeds from frequent to rare classes; a colour per expert, whole lines for SADE, dashed for MDCS."""
+    for family, dashes in (("sade", "-"), ("mdcs", "--")):
+        for expert, name in enumerate(("first", "second", "third")):
+            if (curve := by_place.get(f"{family}_{name}")) is not None:
+                mean = np.mean(np.asarray(curve, float), axis=0)
+                lines = ax.plot(range(1, len(mean) + 1), mean, label=f"{family}_{name}", marker="o", markersize=4)
+                lines[0].set(color=plots.PALETTE[expert], linestyle=dashes)
+    ax.set_ylim(0, 1.03)
+    ax.set_ylabel("accuracy")
+    ax.set_xlabel("class, from frequent to rare")
+    ax.grid(axis="y", color="0.88", linewidth=0.8)
+    ax.spines[["top", "right"]].set_visible(False)
+    if ax.lines:
+        ax.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.32))
+
+
+def _weights(ax: Axes, result: Result) -> None:
+    """The learned weight of every expert under every prior, a dot per seed."""
+    table = np.asarray(result.curves.get("weights", {}).get("sade", np.zeros((0, len(PRIORS), EXPERTS))), float)
+    left = np.zeros(len(PRIORS))
+    for expert, name in enumerate(("first", "second", "third")) if len(table) else ():
+        share = table[:, :, expert].mean(0)
+        ax.barh(range(len(PRIORS)), share, left=left, height=0.6, color=plots.PALETTE[expert], alpha=0.8, label=name)
+        for place, (start, width) in enumerate(zip(left, share, strict=True)):
+            if width > 0.08:
+                ax.text(start + width / 2, place, f"{width:.2f}", ha="center", va="center", color="white", fontsize=9)
+        left += share
+    ax.set_yticks(range(len(PRIORS)), PRIORS)
+    ax.invert_yaxis()
+    ax.set_xlim(0, 1)
+    ax.set_xlabel("SADE's weights, learned on these test rows")
+    ax.spines[["top", "right"]].set_visible(False)
+    if len(table):
+        ax.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.14))
