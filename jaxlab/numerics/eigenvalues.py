@@ -1,5 +1,7 @@
 """Eigenvalues of symmetric matrices without their vectors."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
@@ -70,8 +72,12 @@ def _bisect_tridiagonal(diagonal: Array, beside: Array) -> Array:
         left = below(middle) > wanted
         return jnp.where(left, low, middle), jnp.where(left, middle, high)
 
-    ends = jnp.full(size, jnp.min(diagonal - radius)), jnp.full(size, jnp.max(diagonal + radius))
-    low, high = jax.lax.fori_loop(0, kind.nmant + 2, halve, ends)
+    # Counts at evenly spaced places tell all eigenvalues apart at once, as well as log2(size) halvings would.
+    least, most = jnp.min(diagonal - radius), jnp.max(diagonal + radius)
+    places = least + (most - least) * (jnp.arange(size + 1, dtype=diagonal.dtype) / size)
+    right = jnp.clip(jnp.searchsorted(below(places), wanted, side="right", method="compare_all"), 1, size)
+    halvings = kind.nmant + 3 - int(math.log2(size))
+    low, high = jax.lax.fori_loop(0, halvings, halve, (places[right - 1], places[right]))
     return 0.5 * (low + high)
 
 
