@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.losses.labelled import Labelled, labelled, of_label
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -18,26 +19,8 @@ __all__ = [
 ]
 
 
-def _prepare(logits: ArrayLike, comp_labels: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array, Array, Array]:
-    """Clean logits in float32 or wider, labels in range, which examples count, and which labels are known."""
-    logits, labels = checks.floating(logits, "logits"), checks.integer(comp_labels, "comp_labels")
-    if logits.ndim != labels.ndim + 1 or logits.shape[:-1] != labels.shape or logits.shape[-1] < 2:
-        raise ValueError(
-            f"logits must have shape {[*labels.shape, 'K']} with K >= 2 to match comp_labels, got {list(logits.shape)}"
-        )
-    mask = checks.mask(where, "where", labels.shape)
-    counts = jnp.ones(labels.shape, bool) if mask is None else mask
-    z = jnp.where(counts[..., None], logits.astype(accumulation_dtype(logits)), 0.0)
-    known = (labels >= 0) & (labels < logits.shape[-1])
-    return z, jnp.where(known, labels, 0), counts, known
-
-
-def _finish(losses: Array, counts: Array, known: Array) -> Array:
-    return jnp.where(counts, jnp.where(known, losses, jnp.nan), 0.0)
-
-
-def _at(values: Array, labels: Array) -> Array:
-    return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
+def _labelled(logits: ArrayLike, comp_labels: ArrayLike, where: ArrayLike | None) -> Labelled:
+    return labelled(logits, comp_labels, where, names=("logits", "comp_labels"))
 
 
 def negative_learning(logits: ArrayLike, mask: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -69,20 +52,20 @@ def negative_learning(logits: ArrayLike, mask: ArrayLike, *, where: ArrayLike | 
     wrong = jnp.asarray(mask)
     single = jnp.issubdtype(wrong.dtype, jnp.integer)
     if single:
-        z, labels, counts, known = _prepare(logits, wrong, where)
+        rows = labelled(logits, wrong, where, names=("logits", "mask"))
     else:
-        z, wrong, counts = _prepare_mask(logits, wrong, "mask", where)
-        known = jnp.ones(counts.shape, bool)
-    log_probs = jax.nn.log_softmax(z, axis=-1)
-    top = jnp.arange(z.shape[-1]) == jnp.argmax(z, axis=-1, keepdims=True)
+        rows, wrong = _with_mask(logits, wrong, "mask", where)
+    log_probs = jax.nn.log_softmax(rows.logits, axis=-1)
+    top = jnp.arange(log_probs.shape[-1]) == jnp.argmax(log_probs, axis=-1, keepdims=True)
     of_rest = jax.nn.logsumexp(log_probs, axis=-1, where=~top, keepdims=True)
     remaining = jnp.where(top, of_rest, jnp.log1p(-jnp.where(top, 0.0, jnp.exp(log_probs))))
     if single:
-        return _finish(-_at(remaining, labels), counts, known)
-    return _finish(-jnp.sum(jnp.where(wrong, remaining, 0.0), axis=-1), counts, known)
+        return rows.losses(-of_label(remaining, rows.labels))
+    return rows.losses(-jnp.sum(jnp.where(wrong, remaining, 0.0), axis=-1))
 
 
-def _prepare_mask(logits: ArrayLike, mask: Array, name: str, where: ArrayLike | None) -> tuple[Array, Array, Array]:
+def _with_mask(logits: ArrayLike, mask: Array, name: str, where: ArrayLike | None) -> tuple[Labelled, Array]:
+    """Examples of which a mask [..., K] tells the classes: they have no label, and all are known."""
     logits = checks.floating(logits, "logits")
     if logits.ndim < 1 or logits.shape[-1] < 2:
         raise ValueError(f"logits must have shape [..., K] with K >= 2, got {list(logits.shape)}")
@@ -90,7 +73,8 @@ def _prepare_mask(logits: ArrayLike, mask: Array, name: str, where: ArrayLike | 
     kept = checks.mask(where, "where", logits.shape[:-1])
     assert wrong is not None
     counts = jnp.ones(logits.shape[:-1], bool) if kept is None else kept
-    return jnp.where(counts[..., None], logits.astype(accumulation_dtype(logits)), 0.0), wrong, counts
+    clean = jnp.where(counts[..., None], logits.astype(accumulation_dtype(logits)), 0.0)
+    return Labelled(clean, jnp.zeros(counts.shape, jnp.int32), jnp.ones(counts.shape, bool), counts), wrong
 
 
 def complementary_exponential(logits: ArrayLike, comp_labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -114,8 +98,8 @@ def complementary_exponential(logits: ArrayLike, comp_labels: ArrayLike, *, wher
     Reference: Chou et al., "Unbiased Risk Estimators Can Mislead: A Case Study of Learning with Complementary Labels"
     (2020). Checked against the code of the CLImage benchmark (2025).
     """
-    z, labels, counts, known = _prepare(logits, comp_labels, where)
-    return _finish(jnp.exp(_at(jax.nn.softmax(z, axis=-1), labels)), counts, known)
+    rows = _labelled(logits, comp_labels, where)
+    return rows.losses(jnp.exp(of_label(jax.nn.softmax(rows.logits, axis=-1), rows.labels)))
 
 
 def complementary_forward(
@@ -151,16 +135,16 @@ def complementary_forward(
     Reference: Yu et al., "Learning with Biased Complementary Labels" (2018), the FWD, SCL-FWD and CPE-F rows of Wang et
     al., "CLImage: Human-Annotated Datasets for Complementary-Label Learning" (2025). Checked against the latter's code.
     """
-    z, labels, counts, known = _prepare(logits, comp_labels, where)
-    table = _square(transition, "transition", z.shape[-1])
+    rows = _labelled(logits, comp_labels, where)
+    table = _square(transition, "transition", rows.logits.shape[-1])
     checks.positive(eps, "eps")
-    weights = table.T.astype(z.dtype)[labels]  # of every class, for the label that came
+    weights = table.T.astype(rows.logits.dtype)[rows.labels]  # of every class, for the label that came
     possible = weights > 0
     some = jnp.any(possible, axis=-1, keepdims=True)
-    terms = jax.nn.log_softmax(z, axis=-1) + jnp.log(jnp.where(possible, weights, 1.0))
+    terms = jax.nn.log_softmax(rows.logits, axis=-1) + jnp.log(jnp.where(possible, weights, 1.0))
     total = jax.nn.logsumexp(terms, axis=-1, where=possible | ~some)
-    floor = jnp.log(jnp.asarray(eps, z.dtype))
-    return _finish(-jnp.where(some[..., 0], jnp.logaddexp(total, floor), floor), counts, known)
+    floor = jnp.log(jnp.asarray(eps, rows.logits.dtype))
+    return rows.losses(-jnp.where(some[..., 0], jnp.logaddexp(total, floor), floor))
 
 
 def _square(matrix: ArrayLike, name: str, num_classes: int) -> Array:
@@ -191,10 +175,10 @@ def complementary_discriminative(logits: ArrayLike, comp_labels: ArrayLike, *, w
     Reference: Gao and Zhang, "Discriminative Complementary-Label Learning with Weighted Loss" (2021). Checked against
     the code of the CLImage benchmark (2025), which adds 1e-6 to s.
     """
-    z, labels, counts, known = _prepare(logits, comp_labels, where)
-    probs = jax.nn.softmax(z, axis=-1)
-    weight = 1.0 + (1.0 - _at(probs, labels)) / (z.shape[-1] - 1)
-    return _finish(-weight * _at(jax.nn.log_softmax(-probs, axis=-1), labels), counts, known)
+    rows = _labelled(logits, comp_labels, where)
+    probs = jax.nn.softmax(rows.logits, axis=-1)
+    weight = 1.0 + (1.0 - of_label(probs, rows.labels)) / (rows.logits.shape[-1] - 1)
+    return rows.losses(-weight * of_label(jax.nn.log_softmax(-probs, axis=-1), rows.labels))
 
 
 def complementary_order_preserving(
@@ -224,11 +208,11 @@ def complementary_order_preserving(
     Reference: Liu et al., "Consistent Complementary-Label Learning via Order-Preserving Losses" (2023). Checked against
     the code of the CLImage benchmark (2025), which adds 1e-18 to q where here 1 / q ends at 1e18.
     """
-    z, labels, counts, known = _prepare(logits, comp_labels, where)
-    log_q = jax.nn.log_softmax(-z, axis=-1)
+    rows = _labelled(logits, comp_labels, where)
+    log_q = jax.nn.log_softmax(-rows.logits, axis=-1)
     chosen = jax.nn.softmax(jnp.exp(jnp.minimum(-log_q, 18.0 * jnp.log(10.0))), axis=-1)
-    weight = _at(jax.nn.softmax(z, axis=-1) * chosen, labels) + 1e-6
-    return _finish(-weight * _at(log_q, labels), counts, known)
+    weight = of_label(jax.nn.softmax(rows.logits, axis=-1) * chosen, rows.labels) + 1e-6
+    return rows.losses(-weight * of_label(log_q, rows.labels))
 
 
 def complementary_pairwise(logits: ArrayLike, comp_labels: ArrayLike, *, where: ArrayLike | None = None) -> Array:
@@ -252,11 +236,11 @@ def complementary_pairwise(logits: ArrayLike, comp_labels: ArrayLike, *, where: 
     Reference: Ishida et al., "Learning from Complementary Labels" (2017). Checked against the code of the CLImage
     benchmark (2025), which sums over all classes and takes 1/2 away.
     """
-    z, labels, counts, known = _prepare(logits, comp_labels, where)
-    own = labels[..., None]
-    above = jax.nn.sigmoid(jnp.take_along_axis(z, own, axis=-1) - z)
-    losses = jnp.sum(jnp.where(jnp.arange(z.shape[-1]) == own, 0.0, above), axis=-1)
-    return _finish(losses, counts, known)
+    rows = _labelled(logits, comp_labels, where)
+    own = rows.labels[..., None]
+    above = jax.nn.sigmoid(jnp.take_along_axis(rows.logits, own, axis=-1) - rows.logits)
+    losses = jnp.sum(jnp.where(jnp.arange(rows.logits.shape[-1]) == own, 0.0, above), axis=-1)
+    return rows.losses(losses)
 
 
 def complementary_multiple(
@@ -287,13 +271,14 @@ def complementary_multiple(
     CLImage benchmark (2025), which sums over the batch.
     """
     checks.one_of(kind, "kind", ("log", "exp", "mae"))
-    z, wrong, counts = _prepare_mask(logits, jnp.asarray(comp_mask), "comp_mask", where)
+    rows, wrong = _with_mask(logits, jnp.asarray(comp_mask), "comp_mask", where)
+    num_classes = wrong.shape[-1]
     number = jnp.sum(wrong, axis=-1)
     left = ~wrong | jnp.all(wrong, axis=-1, keepdims=True)
-    log_left = jax.nn.logsumexp(jax.nn.log_softmax(z, axis=-1), axis=-1, where=left)
+    log_left = jax.nn.logsumexp(jax.nn.log_softmax(rows.logits, axis=-1), axis=-1, where=left)
     if kind == "log":
         cost = -log_left
     else:
         cost = jnp.exp(-jnp.exp(log_left)) if kind == "exp" else -jnp.expm1(log_left)
-    losses = jnp.where(number > 0, (2 * z.shape[-1] - 2) / jnp.maximum(number, 1) * cost, 0.0)
-    return _finish(losses, counts, number < z.shape[-1])
+    losses = jnp.where(number > 0, (2 * num_classes - 2) / jnp.maximum(number, 1) * cost, 0.0)
+    return rows._replace(known=number < num_classes).losses(losses)

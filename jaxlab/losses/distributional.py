@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.losses.hinges import leads
-from jaxlab.losses.robust import labelled
+from jaxlab.losses.labelled import labelled
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.losses.robust import Labelled, labelled, of_label
+from jaxlab.losses.labelled import Labelled, labelled, of_label
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["crammer_singer", "weston_watkins"]

@@ -1,12 +1,12 @@
 """Losses with bounded or margin-limited influence of single examples."""
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.losses.labelled import labelled, of_label
 from jaxlab.numerics import masked_mean
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
@@ -21,38 +21,6 @@ __all__ = [
     "squared_hinge_ovr",
     "symmetric_cross_entropy",
 ]
-
-
-class Labelled(NamedTuple):
-    """Examples that are fit to compute with: those that do not count are zeros with label 0."""
-
-    logits: Array  # [..., K]
-    labels: Array  # [...], in [0, K)
-    known: Array  # [...], False where a counted label was none
-    counts: Array  # [...]
-
-    def losses(self, values: Array) -> Array:
-        """The losses of the examples: 0 where one does not count, NaN where its label is none."""
-        return jnp.where(self.counts, jnp.where(self.known, values, jnp.nan), 0.0)
-
-
-def labelled(logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None) -> Labelled:
-    """Checked logits [..., K] in float32 or wider, and labels that can be looked up."""
-    logits, labels = checks.floating(logits, "logits"), checks.integer(labels, "labels")
-    if logits.ndim != labels.ndim + 1 or logits.shape[:-1] != labels.shape:
-        raise ValueError(f"logits must have shape {[*labels.shape, 'K']} to match labels, got {list(logits.shape)}")
-    if logits.shape[-1] < 2:
-        raise ValueError(f"logits must be of at least 2 classes, got {list(logits.shape)}")
-    mask = checks.mask(where, "where", labels.shape)
-    counts = jnp.ones(labels.shape, bool) if mask is None else mask
-    known = (labels >= 0) & (labels < logits.shape[-1])
-    clean = jnp.where((counts & known)[..., None], logits.astype(accumulation_dtype(logits)), 0.0)
-    return Labelled(clean, jnp.where(counts & known, labels, 0), known, counts)
-
-
-def of_label(values: Array, labels: Array) -> Array:
-    """The entry [...] of values [..., K] that belongs to the label."""
-    return jnp.take_along_axis(values, labels[..., None], axis=-1)[..., 0]
 
 
 def _of_log_prob(

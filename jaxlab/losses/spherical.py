@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.losses.robust import labelled, of_label
+from jaxlab.losses.labelled import labelled, of_label
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 

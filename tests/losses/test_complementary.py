@@ -271,7 +271,7 @@ def test_bfloat16_gives_float32():
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: losses.negative_learning(LOGITS[:, :1], LABELS), ValueError, "K >= 2"),
+        (lambda: losses.negative_learning(LOGITS[:, :1], LABELS), ValueError, "at least 2 classes"),
         (lambda: losses.negative_learning(LOGITS[0, 0], np.array(True)), ValueError, "logits must have shape"),
         (lambda: losses.negative_learning(LOGITS, np.ones((B, K))), TypeError, "mask must be boolean"),
         (lambda: losses.negative_learning(LOGITS, np.ones((B, 2), bool)), ValueError, "mask must have shape"),
