@@ -89,8 +89,9 @@ def nmf(
 ) -> NMF:
     r"""Non-negative matrix factorisation by multiplicative updates, the best of several starts.
 
-    .. math:: \min_{L, R \ge 0} \|X - L R\|_F^2, \qquad
-              L \leftarrow L \odot \frac{X R^\top}{L R R^\top}, \quad R \leftarrow R \odot \frac{L^\top X}{L^\top L R}
+    .. math:: \min_{L, R \ge 0} \|X - L R\|_F^2,
+              \qquad L \leftarrow L \odot \frac{X R^\top}{L R R^\top},
+              \quad R \leftarrow R \odot \frac{L^\top X}{L^\top L R}
 
     No update increases the error. An entry that is 0 stays 0. The factors are unique at most up to the order and the
     scale of the components, and often not even that: see ``anchor_rows``.
@@ -159,8 +160,8 @@ def nmf(
 def anchor_rows(x: ArrayLike, *, rank: int, where: ArrayLike | None = None) -> Array:
     r"""The rows of which all others are mixtures (successive projection): what makes a factorisation unique.
 
-    .. math:: i_k = \arg\max_i \|r_i\|, \quad r_i \leftarrow r_i - \langle r_i, u \rangle u, \quad
-              u = r_{i_k} / \|r_{i_k}\|
+    .. math:: i_k = \arg\max_i \|r_i\|, \quad r_i \leftarrow r_i - \langle r_i, u \rangle u,
+              \quad u = r_{i_k} / \|r_{i_k}\|
 
     Where X = L R with a row of L for every component that holds this component alone (an anchor), those rows of X are R
     up to scale, found exactly in any data without noise. Rows are compared as distributions, divided by their sums.

@@ -96,8 +96,8 @@ def borrow_gaussian(
     r"""Gaussians of rare classes, with the spread (and a part of the mean) of frequent classes that are like them.
 
     .. math:: \tilde\Sigma_k = \sum_c w_c \Sigma_c + \alpha 11^\top, \qquad
-              \tilde\mu_k = (1 - m)\, \mu_k + m \sum_c w_c \mu_c, \qquad
-              w_c \propto \frac{n_c}{\|\mu_k - \mu_c\|^2}
+              \tilde\mu_k = (1 - m)\, \mu_k + m \sum_c w_c \mu_c,
+              \qquad w_c \propto \frac{n_c}{\|\mu_k - \mu_c\|^2}
 
     over the nearest frequent classes c by their means. Frequent classes keep their own.
 

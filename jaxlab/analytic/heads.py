@@ -219,8 +219,8 @@ def _tied_variance(stats: ClassStats) -> Array:
 def naive_bayes(stats: ClassStats, *, eps: ArrayLike = 1e-9, prior: str | ArrayLike = "empirical") -> Head:
     r"""Multiclass naive Bayes with one diagonal variance for all classes: linear in x.
 
-    .. math:: \log \pi_c - \tfrac12 \sum_j \frac{(x_j - \mu_{cj})^2}{v_j}, \quad
-              v_j = \sum_c \pi_c (\operatorname{var}_{cj} + \varepsilon)
+    .. math:: \log \pi_c - \tfrac12 \sum_j \frac{(x_j - \mu_{cj})^2}{v_j},
+              \quad v_j = \sum_c \pi_c (\operatorname{var}_{cj} + \varepsilon)
 
     (The term that no class changes is dropped.) scikit-learn's GaussianNB keeps a variance per class instead.
 

@@ -71,8 +71,8 @@ def calibrate_prototypes(
 ) -> Array:
     r"""TEEN: prototypes of few-shot classes moved towards the base prototypes they resemble.
 
-    .. math:: p_n = (1 - s)\, \bar m_n + s\, \overline{\sum_c a_{nc}\, \bar b_c}, \quad
-              a_n = \operatorname{softmax}_c(\tau \langle \bar m_n, \bar b_c \rangle)
+    .. math:: p_n = (1 - s)\, \bar m_n + s\, \overline{\sum_c a_{nc}\, \bar b_c},
+              \quad a_n = \operatorname{softmax}_c(\tau \langle \bar m_n, \bar b_c \rangle)
 
     where a bar is normalisation to unit length. Calibrate every class once, against the base classes alone, and compare
     by cosine: the result is for cosine classifiers only.

@@ -55,8 +55,8 @@ def rls_init(dim: int, out: int, *, ridge: float = 0.1, dtype: DTypeLike | None 
 def rls_update(state: RLSState, x: ArrayLike, targets: ArrayLike, *, where: ArrayLike | None = None) -> RLSState:
     r"""Recursive ridge regression with a chunk of rows added.
 
-    .. math:: K = (I + X R X^\top)^{-1}, \quad R \leftarrow R - R X^\top K X R, \quad
-              W \leftarrow W + R X^\top (Y - X W)
+    .. math:: K = (I + X R X^\top)^{-1}, \quad R \leftarrow R - R X^\top K X R,
+              \quad W \leftarrow W + R X^\top (Y - X W)
 
     The weight uses the new R. A class that was not exposed before is a zero column of W, so the published split into
     exposed and unexposed classes (recalled) is this same update.

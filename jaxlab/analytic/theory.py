@@ -132,8 +132,8 @@ def robust_linear_gmm(
 ) -> LinearRule:
     r"""The linear classifier of two Gaussian classes with the least error under the worst attack of a radius.
 
-    .. math:: w = \arg\max_{\|w\|_2 = 1} w^\top \mu - \epsilon \|w\|_q, \qquad
-              b = -\frac{\sigma^2 \log R}{2 M}, \quad M = w^\top \mu - \epsilon \|w\|_q
+    .. math:: w = \arg\max_{\|w\|_2 = 1} w^\top \mu - \epsilon \|w\|_q,
+              \qquad b = -\frac{\sigma^2 \log R}{2 M}, \quad M = w^\top \mu - \epsilon \|w\|_q
 
     for :math:`x \mid y \sim \mathcal N(y \mu, \sigma^2 I)`. Against "l2" the direction is that of mu: only the
     threshold moves, away from the rare class. Against "linf" it is mu soft-thresholded by eps, so both classes lose.

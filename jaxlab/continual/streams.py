@@ -35,8 +35,8 @@ def transfer_stream(
 ) -> TransferStream:
     r"""Learns tasks one after the other, each from the start, from the task before, or from the best source.
 
-    .. math:: \theta_t = \mathrm{train}(\theta_{s_t}, \text{task}_t), \quad
-              s_t = \arg\min_{s \le t} c(\theta_s, \text{task}_t)
+    .. math:: \theta_t = \mathrm{train}(\theta_{s_t}, \text{task}_t),
+              \quad s_t = \arg\min_{s \le t} c(\theta_s, \text{task}_t)
 
     Args:
       key: PRNG key.

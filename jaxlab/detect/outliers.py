@@ -25,9 +25,9 @@ def virtual_outliers(
 ) -> Array:
     r"""Points just outside of the features: noise around those at the border, of which the farthest are kept.
 
-    .. math:: B = \operatorname{top}_b \, d_K(h_i), \quad
-              v = h_i + \sigma \epsilon \;\; (i \in B), \quad
-              V = \operatorname{top}_m \, d_K(v), \qquad \epsilon \sim N(0, I)
+    .. math:: B = \operatorname{top}_b \, d_K(h_i),
+              v = h_i + \sigma \epsilon \;\; (i \in B),
+              \quad V = \operatorname{top}_m \, d_K(v), \qquad \epsilon \sim N(0, I)
 
     where :math:`d_K` is the distance to the K-th nearest row of the features; a row is the first of its own
     neighbours. The noise is measured in the units of the features: the paper takes rows of unit length

@@ -25,8 +25,8 @@ def convert(
 ) -> Array:
     r"""The same prediction, said another way.
 
-    .. math:: x_t = \mu + \alpha d + \sigma \epsilon, \quad x_0 = \mu + d, \quad s = -\epsilon / \sigma, \quad
-              v = \dot\alpha\, d + \dot\sigma\, \epsilon, \quad r = \alpha\, \epsilon - \sigma\, d
+    .. math:: x_t = \mu + \alpha d + \sigma \epsilon, \quad x_0 = \mu + d, \quad s = -\epsilon / \sigma,
+              \quad v = \dot\alpha\, d + \dot\sigma\, \epsilon, \quad r = \alpha\, \epsilon - \sigma\, d
 
     "eps" is the noise, "score" the gradient of the log density, "x0" the data, "v" the velocity of the
     probability-flow ODE (noise minus data on the linear flow), "rotation" the v-prediction of progressive distillation

@@ -34,8 +34,8 @@ def mean_flow_times(
 ) -> tuple[Array, Array]:
     r"""Both ends of the stretches to train on; a fixed share of them has no length and is plain flow matching.
 
-    .. math:: t = \max(\varsigma(a), \varsigma(b)), \quad r = \min(\varsigma(a), \varsigma(b)), \quad
-              a, b \sim N(m, s^2), \qquad r := t \text{ for } \lfloor \rho B \rfloor \text{ examples}
+    .. math:: t = \max(\varsigma(a), \varsigma(b)), \quad r = \min(\varsigma(a), \varsigma(b)),
+              \quad a, b \sim N(m, s^2), \qquad r := t \text{ for } \lfloor \rho B \rfloor \text{ examples}
 
     A curriculum is a schedule of ``flow_ratio``: 1 until the velocity is learned, then 0.75 (the authors start the
     second stage from a flow-matching network). It may be traced, so the step compiles once.

@@ -80,10 +80,10 @@ def noprop_schedule(num_blocks: int, *, kind: str = "cosine") -> NoPropSchedule:
 def noprop_step_coefficients(alpha: ArrayLike, alpha_bar: ArrayLike) -> NoPropSteps:
     r"""The residual step that a block makes at inference: its guess of the embedding, mixed into the state.
 
-    .. math:: z_t = a_t\, \hat u_t(z_{t-1}, x) + b_t\, z_{t-1} + \sqrt{c_t}\, \epsilon, \qquad
-              a_t = \frac{\sqrt{\bar\alpha_t} (1 - \alpha_{t-1})}{1 - \bar\alpha_{t-1}}, \quad
-              b_t = \frac{\sqrt{\alpha_{t-1}} (1 - \bar\alpha_t)}{1 - \bar\alpha_{t-1}}, \quad
-              c_t = \frac{(1 - \bar\alpha_t)(1 - \alpha_{t-1})}{1 - \bar\alpha_{t-1}}
+    .. math:: z_t = a_t\, \hat u_t(z_{t-1}, x) + b_t\, z_{t-1} + \sqrt{c_t}\, \epsilon,
+              a_t = \frac{\sqrt{\bar\alpha_t} (1 - \alpha_{t-1})}{1 - \bar\alpha_{t-1}},
+              b_t = \frac{\sqrt{\alpha_{t-1}} (1 - \bar\alpha_t)}{1 - \bar\alpha_{t-1}},
+              \quad c_t = \frac{(1 - \bar\alpha_t)(1 - \alpha_{t-1})}{1 - \bar\alpha_{t-1}}
 
     Blocks that guess right lead from noise through exactly the states they were trained on.
 

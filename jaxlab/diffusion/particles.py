@@ -178,8 +178,8 @@ def fkc_sample(
 ) -> Particles:
     r"""Particles of a product of diffusion densities, weighted and resampled on the way (couples the particles).
 
-    .. math:: p_t \propto \prod_i q_{i,t}^{b_i}, \qquad
-              dx = \big(f - \tfrac{1 + \zeta^2}2 g^2 S\big)\,dt + \zeta g\,dw, \qquad d\log w = G\,|dt|
+    .. math:: p_t \propto \prod_i q_{i,t}^{b_i},
+              \qquad dx = \big(f - \tfrac{1 + \zeta^2}2 g^2 S\big)\,dt + \zeta g\,dw, \qquad d\log w = G\,|dt|
 
     Every noise scale zeta >= 0 has the same target and the same weights. With coeffs (1 - w, w) this is classifier-free
     guidance whose result really has the density it suggests.

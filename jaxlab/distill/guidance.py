@@ -67,8 +67,9 @@ def progressive_target(
     r"""The data prediction with which one DDIM step goes as far as two steps of a teacher.
 
     .. math:: \tilde x = \frac{z'' - (\sigma''/\sigma)\, z}{\alpha'' - (\sigma''/\sigma)\, \alpha}
-              = \frac{(\sigma''/\sigma')\, g'\, x + g''\, x'}{(\sigma''/\sigma')\, g' + g''}, \quad
-              g' = \alpha' - \tfrac{\sigma'}{\sigma} \alpha, \quad g'' = \alpha'' - \tfrac{\sigma''}{\sigma'} \alpha'
+              = \frac{(\sigma''/\sigma')\, g'\, x + g''\, x'}{(\sigma''/\sigma')\, g' + g''},
+              \quad g' = \alpha' - \tfrac{\sigma'}{\sigma} \alpha,
+              \quad g'' = \alpha'' - \tfrac{\sigma''}{\sigma'} \alpha'
 
     with x and x' the teacher's predictions at z (time t) and at z' (time t' between), z'' where the second step ends.
     The second form, a weighted mean of both, is the one computed: it does not subtract nearly equal numbers.
@@ -211,8 +212,8 @@ def segment_consistency(
 ) -> Array:
     r"""A student's jump to the end of its segment, from two neighbouring states (per example; larger is worse).
 
-    .. math:: \ell = \tfrac1D \big\| f(x_t, t \to e) - \mathrm{sg}\, f^-(x_s, s \to e) \big\|^2, \qquad
-              e = \max\{\text{edges} < t\}
+    .. math:: \ell = \tfrac1D \big\| f(x_t, t \to e) - \mathrm{sg}\, f^-(x_s, s \to e) \big\|^2,
+              \qquad e = \max\{\text{edges} < t\}
 
     f is one DDIM step with the student's data prediction, x_s the state that one solver step of the (guided) teacher
     makes of x_t. At s = e the jump does nothing, so there the student is tied to the teacher itself. A student that

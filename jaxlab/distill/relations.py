@@ -21,8 +21,8 @@ def class_relation_kd(
 ) -> Array:
     r"""Keeps the likeness of novel examples to the known classes as an earlier model saw it (couples the batch).
 
-    .. math:: \ell_n = T^2\, g_n \sum_{c < K} -r_{nc} \log \tilde r_{nc}, \quad
-              r = \mathrm{softmax}(z^{old} / \tau T), \; \tilde r = \mathrm{softmax}(z_{:K} / \tau T)
+    .. math:: \ell_n = T^2\, g_n \sum_{c < K} -r_{nc} \log \tilde r_{nc},
+              \quad r = \mathrm{softmax}(z^{old} / \tau T), \; \tilde r = \mathrm{softmax}(z_{:K} / \tau T)
 
     The weight :math:`g_n \propto \sum_{c < K} \mathrm{softmax}(z / \tau T)_c` is the mass that the present model gives
     to known classes, divided by its mean over the batch. It is learned: gradients pass through it.

@@ -247,8 +247,8 @@ class DocPolicy(NamedTuple):
 def doc_policy(params: DocParams, counts: ArrayLike, *, min_count: ArrayLike = 1.0) -> DocPolicy:
     r"""How dichotomy of control acts: by the latent that promises the best return.
 
-    .. math:: \pi(a \mid s, z^*), \qquad z^* = \arg\max_{z:\, n_z \ge n_0} V(r_{\max} \mid s, z), \quad
-              n_z = \sum_{a, r} n(s, a, r)\, q(z \mid s, a, r)
+    .. math:: \pi(a \mid s, z^*), \qquad z^* = \arg\max_{z:\, n_z \ge n_0} V(r_{\max} \mid s, z),
+              \quad n_z = \sum_{a, r} n(s, a, r)\, q(z \mid s, a, r)
 
     Args:
       params: DocParams trained by ``losses.doc_tabular``, tables over S states, A actions, R returns, Z latents; the

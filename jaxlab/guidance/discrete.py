@@ -18,8 +18,8 @@ def straight_through_guide(
 ) -> Array:
     r"""Where a score of CLEAN sequences wants the distribution of the tokens to go.
 
-    .. math:: G = \frac1M \sum_m \nabla_y\, s(y_m), \quad y_m \sim \operatorname{softmax}(z), \qquad
-              g_v = G_v - \frac1V \sum_u G_u
+    .. math:: G = \frac1M \sum_m \nabla_y\, s(y_m), \quad y_m \sim \operatorname{softmax}(z),
+              \qquad g_v = G_v - \frac1V \sum_u G_u
 
     A scorer that has seen one-hot sequences alone has no use for soft ones: it is shown samples, and its gradient is
     handed on to the probabilities as if the samples were them (straight through). Taking away the mean over tokens

@@ -53,8 +53,8 @@ def last_step_grad_sample(
 ) -> Array:
     r"""Samples whose gradient by the condition goes through the last step alone.
 
-    .. math:: x = S_{t_{n-1} \to t_n}\big(\operatorname{stop}(x_{n-1});\, c\big), \qquad
-              x_{n-1} = S_{t_0 \to t_{n-1}}(x_{\text{init}};\, c)
+    .. math:: x = S_{t_{n-1} \to t_n}\big(\operatorname{stop}(x_{n-1});\, c\big),
+              \qquad x_{n-1} = S_{t_0 \to t_{n-1}}(x_{\text{init}};\, c)
 
     The value is that of the whole sampler; the gradient costs the memory and the time of one step. With
     ``diffusion.sample`` it reads ``sample_fn = lambda c, keys, x, ts: sample(keys, x, ts, cond_fn=model(c), ...).x``.

@@ -191,8 +191,8 @@ def project(eta: ArrayLike = 0.0) -> Rule:
 def rescale_std(mix: ArrayLike = 0.7) -> Rule:
     r"""Gives the guided prediction the standard deviation of the conditional one; stands after ``cfg``.
 
-    .. math:: p = c + d, \qquad p' = p \left( \phi\, \frac{\sigma_c}{\sigma_p} + 1 - \phi \right), \qquad
-              d \leftarrow p' - c
+    .. math:: p = c + d, \qquad p' = p \left( \phi\, \frac{\sigma_c}{\sigma_p} + 1 - \phi \right),
+              \qquad d \leftarrow p' - c
 
     Args:
       mix: phi in [0, 1], a float or an array [B]; 0 is neutral.

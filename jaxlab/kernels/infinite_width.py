@@ -43,8 +43,8 @@ def hermite_coefficients(
 ) -> Array:
     r"""Coefficients of an activation in normalised Hermite polynomials, by Gauss-Hermite quadrature.
 
-    .. math:: a_i = \mathbb E_{u \sim \mathcal N(0, 1)} \big[ \phi(\sigma u) \, h_i(u) \big], \quad
-              h_0 = 1, \; h_1 = u, \; h_{i+1} = \frac{u h_i - \sqrt i \, h_{i-1}}{\sqrt{i + 1}}
+    .. math:: a_i = \mathbb E_{u \sim \mathcal N(0, 1)} \big[ \phi(\sigma u) \, h_i(u) \big],
+              \quad h_0 = 1, \; h_1 = u, \; h_{i+1} = \frac{u h_i - \sqrt i \, h_{i-1}}{\sqrt{i + 1}}
 
     ``numerics.normalize`` of the result gives the sum of squares 1 that infinite depth asks for.
 

@@ -23,8 +23,8 @@ def knn(
 ) -> tuple[Array, Array]:
     r"""The k nearest rows of a database for every query, exactly, a block of queries at a time.
 
-    .. math:: s_{qm} \in \{\cos(x_q, y_m),\; -\|x_q - y_m\|^2,\; \langle x_q, y_m \rangle\}, \quad
-              i_q = \operatorname{top}_k \, s_q
+    .. math:: s_{qm} \in \{\cos(x_q, y_m),\; -\|x_q - y_m\|^2,\; \langle x_q, y_m \rangle\},
+              \quad i_q = \operatorname{top}_k \, s_q
 
     Args:
       queries: float [Q, D].

@@ -32,9 +32,9 @@ def mada_cos_parameters(
 ) -> AdaptiveMargin:
     r"""Scale and margin at which the median example finds its class with a chosen probability (couples the batch).
 
-    .. math:: s = \max\Big(s_0,\; \frac{\log(9999999\,(1 - \rho) / \rho)}{1 - c}\Big), \quad
-              m = \max\Big(0,\; c - \frac1s \log \frac{\rho B}{1 - \rho}\Big), \quad
-              B_i = \sum_{k \ne y_i} e^{s c_{ik}}
+    .. math:: s = \max\Big(s_0,\; \frac{\log(9999999\,(1 - \rho) / \rho)}{1 - c}\Big),
+              m = \max\Big(0,\; c - \frac1s \log \frac{\rho B}{1 - \rho}\Big),
+              \quad B_i = \sum_{k \ne y_i} e^{s c_{ik}}
 
     c is the (lower) median of the target cosines. Where m > 0, the median example's softmax probability of its class is
     rho. As c rises, so do both: training becomes harder as it goes well.

@@ -186,8 +186,8 @@ def complementary_order_preserving(
 ) -> Array:
     r"""OP: the class must come last in the order of the logits, with a weight that grows with its rank (per example).
 
-    .. math:: \ell = -\big(p_{\bar y} v_{\bar y} + 10^{-6}\big) \log q_{\bar y}, \quad q = \mathrm{softmax}(-z), \quad
-              v = \mathrm{softmax}(1 / q)
+    .. math:: \ell = -\big(p_{\bar y} v_{\bar y} + 10^{-6}\big) \log q_{\bar y}, \quad q = \mathrm{softmax}(-z),
+              \quad v = \mathrm{softmax}(1 / q)
 
     Larger is worse. 1 / q grows as e to the logits, so that v soon chooses the most likely class alone: training from
     large logits is stiff.

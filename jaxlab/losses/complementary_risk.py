@@ -51,8 +51,8 @@ def complementary_risk_vector(
 ) -> Array:
     r"""Parts of the ordinary risk, estimated without bias from complementary labels alone (couples the batch).
 
-    .. math:: R_j = \sum_k C_{jk} \;\text{("complementary")}, \quad R_k = \sum_j C_{jk} \;\text{("class")}, \quad
-              C_{jk} = \pi_j\, Q^{-1}_{jk}\, \frac{1}{n_j} \sum_{i : \bar y_i = j} \ell(k, z_i)
+    .. math:: R_j = \sum_k C_{jk} \;\text{("complementary")}, \quad R_k = \sum_j C_{jk} \;\text{("class")},
+              \quad C_{jk} = \pi_j\, Q^{-1}_{jk}\, \frac{1}{n_j} \sum_{i : \bar y_i = j} \ell(k, z_i)
 
     Their sum is the estimate of the risk under true labels. It has negative coefficients, and a network soon makes it
     negative: minimise ``non_negative_risk`` or ``gradient_ascent_risk`` of the vector instead of the sum.

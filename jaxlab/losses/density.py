@@ -231,8 +231,8 @@ def nce(
 ) -> Array:
     r"""Noise-contrastive estimation: telling data from noise by an unnormalised density (couples the batch; scalar).
 
-    .. math:: \ell = -\frac1B \sum_x \log \sigma(G(x)) - \frac{\nu}{M} \sum_z \log \sigma(-G(z)), \qquad
-              G = -E - \log Z - \log q - \log \nu
+    .. math:: \ell = -\frac1B \sum_x \log \sigma(G(x)) - \frac{\nu}{M} \sum_z \log \sigma(-G(z)),
+              \qquad G = -E - \log Z - \log q - \log \nu
 
     The normaliser is one more parameter: give ``log_z`` from the parameters and it is learned with them.
 

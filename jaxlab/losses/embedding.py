@@ -134,8 +134,8 @@ def higher_order_compatibility(
 ) -> Array:
     r"""Contrast of a new model's features with the old ones of the same examples (couples the batch; larger is worse).
 
-    .. math:: \ell_i = -S_{ii} + \log \sum_j e^{\tilde S_{ij}}, \quad
-              S_{ij} = \mu \cos\big(f^{old}_i, f^{new}_j\big)
+    .. math:: \ell_i = -S_{ii} + \log \sum_j e^{\tilde S_{ij}},
+              \quad S_{ij} = \mu \cos\big(f^{old}_i, f^{new}_j\big)
 
     With mask "drop" the sum runs over the examples of other classes, as the paper says. With "zero" it runs over all j
     and :math:`\tilde S_{ij} = [y_i \ne y_j]\, S_{ij}`, as the published code computes it: every example of the same

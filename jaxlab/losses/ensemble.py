@@ -23,8 +23,8 @@ __all__ = [
 def head_mutual_information(probs: ArrayLike, *, where: ArrayLike | None = None, axis_name: str | None = None) -> Array:
     r"""Mutual information of what two heads predict, mean over pairs of heads (one number per batch; 0 is independent).
 
-    .. math:: I_{gh} = \sum_{k, l} P_{kl} \log \frac{P_{kl}}{\bar p^g_k\, \bar p^h_l}, \quad
-              P = \frac1B \sum_b p^g_b\, {p^h_b}^\top
+    .. math:: I_{gh} = \sum_{k, l} P_{kl} \log \frac{P_{kl}}{\bar p^g_k\, \bar p^h_l},
+              \quad P = \frac1B \sum_b p^g_b\, {p^h_b}^\top
 
     Args:
       probs: float [H, B, K], the distributions of H >= 2 heads; rows sum to 1. Small batches bias it upward.
@@ -68,8 +68,8 @@ def dbat_disagreement(
 ) -> Array:
     r"""D-BAT: how likely a new network agrees with those before it, per example (low where they disagree).
 
-    .. math:: \ell = -\frac1M \sum_m \log\big(p^m_c (1 - q_c) + q_c (1 - p^m_c) + \varepsilon\big), \quad
-              c = \arg\max_k p^m_k
+    .. math:: \ell = -\frac1M \sum_m \log\big(p^m_c (1 - q_c) + q_c (1 - p^m_c) + \varepsilon\big),
+              \quad c = \arg\max_k p^m_k
 
     p are the distributions of the old networks, q that of the new one. For examples without labels on which networks
     may differ.

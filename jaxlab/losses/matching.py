@@ -213,8 +213,8 @@ def cross_modal_projection(
 ) -> Array:
     r"""The softmax over a row, and over a column, must match who belongs together, per index (couples the batch).
 
-    .. math:: \ell_i = \sum_j p_{ij} \log \frac{p_{ij}}{q_{ij}} + \sum_j p'_{ji} \log \frac{p'_{ji}}{q_{ji}}, \quad
-              p_{i \cdot} = \mathrm{softmax}(s\, S_{i \cdot}),\; p'_{\cdot i} = \mathrm{softmax}(s\, S_{\cdot i})
+    .. math:: \ell_i = \sum_j p_{ij} \log \frac{p_{ij}}{q_{ij}} + \sum_j p'_{ji} \log \frac{p'_{ji}}{q_{ji}},
+              \quad p_{i \cdot} = \mathrm{softmax}(s\, S_{i \cdot}),\; p'_{\cdot i} = \mathrm{softmax}(s\, S_{\cdot i})
 
     q shares 1 among the entries of equal labels. 1e-8 is added to q and inside the logarithm.
 
@@ -306,8 +306,8 @@ def soft_margin_hinge(
 ) -> Array:
     r"""The hinge of both directions, with a smaller margin for pairs of doubtful correspondence (couples the batch).
 
-    .. math:: \ell_i = \max_{j \ne i} [m_i + S_{ij} - S_{ii}]_+ + \max_{j \ne i} [m_i + S_{ji} - S_{ii}]_+, \quad
-              m_i = m\, s(l_i)
+    .. math:: \ell_i = \max_{j \ne i} [m_i + S_{ij} - S_{ii}]_+ + \max_{j \ne i} [m_i + S_{ji} - S_{ii}]_+,
+              \quad m_i = m\, s(l_i)
 
     A pair of correspondence 0 keeps a margin of 0, not a loss of 0: its order still counts. The mean over negatives,
     which says how well a single pair is matched, is what a mixture of two Gaussians (``analytic.gmm_em``) splits.

@@ -43,8 +43,8 @@ def metric_mixup_pairs(
 ) -> MixedPairs:
     r"""For every anchor, a mix of something of its class and something of another (couples the batch).
 
-    .. math:: v_a = \lambda\, p + (1 - \lambda)\, n, \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha), \quad
-              p \in P(a) \text{ or } p = x_a, \quad n \in N(a)
+    .. math:: v_a = \lambda\, p + (1 - \lambda)\, n, \quad \lambda \sim \mathrm{Beta}(\alpha, \alpha),
+              \quad p \in P(a) \text{ or } p = x_a, \quad n \in N(a)
 
     Unit embeddings are mixed, by one weight for the whole batch; seen from its anchor, v_a is of the same class to the
     extent lambda.

@@ -24,8 +24,8 @@ def energy_margin(
 ) -> tuple[Array, Array]:
     r"""Known examples shall have an energy below a threshold, outliers one above another; a value for each.
 
-    .. math:: \ell = H(\max(0, E(z) - t)), \quad \ell^o = H(\max(0, t^o - E(z^o))), \qquad
-              E(z) = -\log \sum_k e^{z_k}
+    .. math:: \ell = H(\max(0, E(z) - t)), \quad \ell^o = H(\max(0, t^o - E(z^o))),
+              \qquad E(z) = -\log \sum_k e^{z_k}
 
     with the Huber function H (:math:`x^2 / 2` up to 1, :math:`x - 1/2` from there on). Adding a number to all logits
     lowers the energy by that number, so the thresholds fix the level of the logits, which a cross entropy leaves free:

@@ -67,8 +67,8 @@ def cca(
 ) -> Array:
     r"""Condition contrastive alignment: guidance trained into the model (per example; larger is worse).
 
-    .. math:: \ell = -\log \sigma(\beta g_+) - \lambda \log \sigma(-\beta g_-), \qquad
-              g_\pm = \log \frac{p_\theta(x \mid c_\pm)}{p_{ref}(x \mid c_\pm)}
+    .. math:: \ell = -\log \sigma(\beta g_+) - \lambda \log \sigma(-\beta g_-),
+              \qquad g_\pm = \log \frac{p_\theta(x \mid c_\pm)}{p_{ref}(x \mid c_\pm)}
 
     c_+ is the condition of x, c_- that of another example (``guidance.roll_labels``). At the optimum
     :math:`\beta \log (p_\theta / p_{ref}) = \log\, p(x \mid c) / (\lambda\, p(x))`: the model is sharpened towards its

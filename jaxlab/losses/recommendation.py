@@ -55,8 +55,8 @@ def collaborative_metric_hinge(
 ) -> Array:
     r"""Hinge by which a chosen item has to lie nearer to its user than others, per user (larger is worse).
 
-    .. math:: \ell = w \sum_n \big[m + \|u - v_p\|^2 - \|u - v_n\|^2\big]_+, \quad
-              w = \log\Big(1 + \Big\lfloor J\, \frac{|\{n : m + \|u - v_p\|^2 > \|u - v_n\|^2\}|}{M} \Big\rfloor\Big)
+    .. math:: \ell = w \sum_n \big[m + \|u - v_p\|^2 - \|u - v_n\|^2\big]_+,
+              \; w = \log\Big(1 + \Big\lfloor J\, \frac{|\{n : m + \|u - v_p\|^2 > \|u - v_n\|^2\}|}{M} \Big\rfloor\Big)
 
     The weight w grows with the rank of the chosen item among all J, estimated from how many of the M sampled ones
     intrude. Keep all vectors in the unit ball. Squared distances have a gradient at 0, distances do not.

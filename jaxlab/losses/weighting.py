@@ -262,8 +262,8 @@ def gradient_harmonized_weights(
 ) -> Array:
     r"""Weights against the crowd: what many entries of a batch pull alike counts less each (couples the batch).
 
-    .. math:: w_i = \frac{N}{M\, |\{j : \lfloor B g_j \rfloor = \lfloor B g_i \rfloor\}|}, \qquad
-              g = |\sigma(z) - t|
+    .. math:: w_i = \frac{N}{M\, |\{j : \lfloor B g_j \rfloor = \lfloor B g_i \rfloor\}|},
+              \qquad g = |\sigma(z) - t|
 
     N entries, M of the B bins not empty. The weights of a bin add up to N / M and all of them to N, so the weighted
     binary cross entropy divided by N is of the size of its mean. No gradient.

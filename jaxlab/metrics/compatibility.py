@@ -40,8 +40,8 @@ def compatibility_matrix(
 ) -> Array:
     r"""Accuracy of every model's queries in every model's index of class templates (larger is better).
 
-    .. math:: M_{ij} = \frac{1}{N} \sum_n \Big[\, y_n = \arg\max_c \cos\big(\phi_i(x_n),\, t^{(j)}_c\big) \Big], \quad
-              t^{(j)}_c = \overline{\operatorname{mean}_{y_m = c}\, \bar\phi_j(x_m)}
+    .. math:: M_{ij} = \frac{1}{N} \sum_n \Big[\, y_n = \arg\max_c \cos\big(\phi_i(x_n),\, t^{(j)}_c\big) \Big],
+              \quad t^{(j)}_c = \overline{\operatorname{mean}_{y_m = c}\, \bar\phi_j(x_m)}
 
     where a bar is normalisation to unit length. Models of different widths are compared after padding the narrower
     features with zeros, so a wider new model is read in its first coordinates by an older index.

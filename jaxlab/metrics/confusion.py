@@ -108,8 +108,8 @@ def soft_confusion(
 ) -> Confusion:
     r"""Counts of two classes from probabilities, so that they have a gradient (couples the batch).
 
-    .. math:: TP = \sum_i t_i p_i, \quad FP = \sum_i (1 - t_i) p_i, \quad FN = \sum_i t_i (1 - p_i), \quad
-              TN = \sum_i (1 - t_i) (1 - p_i)
+    .. math:: TP = \sum_i t_i p_i, \quad FP = \sum_i (1 - t_i) p_i, \quad FN = \sum_i t_i (1 - p_i),
+              \quad TN = \sum_i (1 - t_i) (1 - p_i)
 
     With probabilities of 0 and 1 they are the usual counts. They add: sum them over batches, not what is read off them.
 

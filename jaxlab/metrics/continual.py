@@ -68,8 +68,8 @@ def average_accuracy(R: ArrayLike) -> Array:
 def average_incremental_accuracy(R: ArrayLike, *, weights: ArrayLike | None = None) -> Array:
     r"""Mean over time of the accuracy over the tasks seen so far (larger is better).
 
-    .. math:: \bar A = \frac{1}{T} \sum_{t \le T} A_t, \quad
-              A_t = \sum_{i \le t} w_i R_{t,i} \Big/ \sum_{i \le t} w_i
+    .. math:: \bar A = \frac{1}{T} \sum_{t \le T} A_t,
+              \quad A_t = \sum_{i \le t} w_i R_{t,i} \Big/ \sum_{i \le t} w_i
 
     Weights equal to the number of test examples of each task make :math:`A_t` the plain accuracy over all test
     examples of the classes seen, which is what class-incremental papers report; without weights every task counts the
@@ -107,8 +107,8 @@ def average_incremental_accuracy(R: ArrayLike, *, weights: ArrayLike | None = No
 def forgetting(R: ArrayLike, *, kind: str = "from_best") -> Array:
     r"""How much accuracy on earlier tasks was lost (LARGER IS WORSE; both published definitions).
 
-    .. math:: F_{best} = \frac{1}{T-1} \sum_{i < T} \big( \max_{i \le t \le T} R_{t,i} - R_{T,i} \big), \quad
-              F_{step} = \frac{1}{T-1} \sum_{t=2}^{T} \frac{1}{t-1} \sum_{i < t} \big( R_{t-1,i} - R_{t,i} \big)
+    .. math:: F_{best} = \frac{1}{T-1} \sum_{i < T} \big( \max_{i \le t \le T} R_{t,i} - R_{T,i} \big),
+              \quad F_{step} = \frac{1}{T-1} \sum_{t=2}^{T} \frac{1}{t-1} \sum_{i < t} \big( R_{t-1,i} - R_{t,i} \big)
 
     "from_best" compares the end with the best moment since the task was learned (the end included, so it is never
     negative). "stepwise" averages the drops from one task to the next: it may be negative, is smaller than the former
@@ -200,8 +200,8 @@ def communication_floats(message: PyTree) -> int:
 def stream_summary(accuracy: ArrayLike, num_examples: ArrayLike, flops: ArrayLike) -> StreamSummary:
     r"""The result of a stream of different tasks: how good (larger is better), and how costly (smaller is better).
 
-    .. math:: A = \frac1T \sum_t a_t, \qquad A_n = \frac{\sum_t n_t a_t}{\sum_t n_t}, \qquad
-              F_t = \sum_{u \le t} \sum_r f_{ur}
+    .. math:: A = \frac1T \sum_t a_t, \qquad A_n = \frac{\sum_t n_t a_t}{\sum_t n_t},
+              \qquad F_t = \sum_{u \le t} \sum_r f_{ur}
 
     Args:
       accuracy: float [T], of each task on its own test set when it was learned; mean average precision where an

@@ -75,8 +75,8 @@ def distance_covariance(
     r"""Squared distance covariance of paired samples (0 where they are independent, larger is more dependent).
 
     .. math:: \mathrm{dCov}^2 = \sum_{kl} w_k w_l\, \tilde A_{kl} \tilde B_{kl}, \qquad
-              \tilde A_{kl} = A_{kl} - \bar A_{k\cdot} - \bar A_{\cdot l} + \bar A_{\cdot\cdot}, \quad
-              A_{kl} = \|x_k - x_l\|^\alpha
+              \tilde A_{kl} = A_{kl} - \bar A_{k\cdot} - \bar A_{\cdot l} + \bar A_{\cdot\cdot},
+              \quad A_{kl} = \|x_k - x_l\|^\alpha
 
     with weights 1 / n and B the same of y. The unbiased form centres as ``kernels.double_center(unbiased=True)`` and
     divides by n (n - 3). Linear covariance is blind to most forms of dependence; this is not, for exponents below 2.
@@ -340,8 +340,8 @@ def pairwise_mutual_information(
 ) -> Array:
     r"""Mutual information of all pairs of discrete columns, in nats.
 
-    .. math:: I_{ij} = \sum_{u, v} p_{ij}(u, v) \log \frac{p_{ij}(u, v)}{p_i(u)\, p_j(v)}, \qquad
-              p_{ij}(u, v) = \frac{n_{ij}(u, v) + \alpha / V^2}{n + \alpha}
+    .. math:: I_{ij} = \sum_{u, v} p_{ij}(u, v) \log \frac{p_{ij}(u, v)}{p_i(u)\, p_j(v)},
+              \qquad p_{ij}(u, v) = \frac{n_{ij}(u, v) + \alpha / V^2}{n + \alpha}
 
     Args:
       x: int [N, D]; a row with a value outside [0, num_values) is left out.

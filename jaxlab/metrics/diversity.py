@@ -87,8 +87,8 @@ def min_pairwise_distance(distances: ArrayLike, subset: ArrayLike) -> Array:
 def renyi_entropy(probs: ArrayLike, *, q: float = 1.0) -> Array:
     r"""Entropy of order q of a distribution, in nats.
 
-    .. math:: H_1 = -\sum_i p_i \log p_i, \quad H_\infty = -\log \max_i p_i, \quad
-              H_q = \frac{1}{1 - q} \log \sum_i p_i^q
+    .. math:: H_1 = -\sum_i p_i \log p_i, \quad H_\infty = -\log \max_i p_i,
+              \quad H_q = \frac{1}{1 - q} \log \sum_i p_i^q
 
     It does not increase with q: small orders count what is rare, large ones what is frequent; order 0 is the logarithm
     of the number of entries above 0.

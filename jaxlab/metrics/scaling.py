@@ -29,8 +29,8 @@ def time_to_target(
 ) -> Array:
     r"""First step at which a curve reaches a target, +inf if it never does (smaller is faster).
 
-    .. math:: j = \min \{ t : c_t \le \tau \}, \quad
-              s = s_{j-1} + \frac{b - \tau}{b - c_j} \, (s_j - s_{j-1}), \quad b = \min_{t < j} c_t
+    .. math:: j = \min \{ t : c_t \le \tau \},
+              \quad s = s_{j-1} + \frac{b - \tau}{b - c_j} \, (s_j - s_{j-1}), \quad b = \min_{t < j} c_t
 
     The crossing is placed between the best value before it, taken at the last step before it, and the first value
     that reaches the target; with "log", on the logarithm of the steps.

@@ -143,8 +143,8 @@ def boosting_smoother(
 ) -> tuple[Array, Array]:
     r"""The weights that gradient boosting of squared loss gives to the training targets.
 
-    .. math:: S \leftarrow S + \eta \, A_t \, (I - S^{\text{train}}), \qquad
-              A_t(x, x_i) = \frac{w_{ti} \, [\ell_t(x) = \ell_t(x_i)]}{\sum_j w_{tj} \, [\ell_t(x) = \ell_t(x_j)]}
+    .. math:: S \leftarrow S + \eta \, A_t \, (I - S^{\text{train}}),
+              \quad A_t(x, x_i) = \frac{w_{ti} \, [\ell_t(x) = \ell_t(x_i)]}{\sum_j w_{tj} \, [\ell_t(x) = \ell_t(x_j)]}
 
     from S = 0, which is a start at 0 (scikit-learn: ``init="zero"``).
 
@@ -195,8 +195,8 @@ class ScaledNcx2(NamedTuple):
 def scaled_ncx2_fit_moments(errors: ArrayLike) -> ScaledNcx2:
     r"""A scaled noncentral chi-square with the mean, the variance and, where it can, the skewness of a sample.
 
-    .. math:: k_1 = s (d + \lambda), \quad k_2 = 2 s^2 (d + 2 \lambda), \quad k_3 = 8 s^3 (d + 3 \lambda), \qquad
-              s = \frac{k_2}{2 k_1} \Big( 1 - \sqrt{1 - \tfrac{k_1 k_3}{2 k_2^2}} \Big)
+    .. math:: k_1 = s (d + \lambda), \quad k_2 = 2 s^2 (d + 2 \lambda), \quad k_3 = 8 s^3 (d + 3 \lambda),
+              \qquad s = \frac{k_2}{2 k_1} \Big( 1 - \sqrt{1 - \tfrac{k_1 k_3}{2 k_2^2}} \Big)
 
     The family reaches values of :math:`k_1 k_3 / (2 k_2^2)` in [3/4, 1]; a sample beyond is fitted by the end that is
     nearer: at 1 the central distribution, at 3/4 the one without degrees of freedom.

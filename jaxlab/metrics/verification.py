@@ -37,8 +37,8 @@ def class_operating_curves(
 ) -> OperatingCurves:
     r"""True and false accept rates of every class, by the distance up to which a pair is accepted.
 
-    .. math:: TAR_c(t) = \operatorname{mean}_{i \ne j,\; y_i = y_j = c} [\,d_{ij} \le t\,], \quad
-              FAR_c(t) = \operatorname{mean}_{y_i = c \ne y_j} [\,d_{ij} \le t\,]
+    .. math:: TAR_c(t) = \operatorname{mean}_{i \ne j,\; y_i = y_j = c} [\,d_{ij} \le t\,],
+              \quad FAR_c(t) = \operatorname{mean}_{y_i = c \ne y_j} [\,d_{ij} \le t\,]
 
     Args:
       distances: float [N, N]; the diagonal is not looked at.
@@ -91,8 +91,8 @@ def opis(
 ) -> Array:
     r"""Operating-point inconsistency: how much classes differ at one threshold for all (smaller is better).
 
-    .. math:: \frac1C \sum_c \frac{1}{t_1 - t_0} \int_{t_0}^{t_1} \big(U_c(t) - \bar U(t)\big)^2 dt, \quad
-              U = \frac{(1 + c^2)\, (1 - FAR)\, TAR}{c^2 (1 - FAR) + TAR}
+    .. math:: \frac1C \sum_c \frac{1}{t_1 - t_0} \int_{t_0}^{t_1} \big(U_c(t) - \bar U(t)\big)^2 dt,
+              \quad U = \frac{(1 + c^2)\, (1 - FAR)\, TAR}{c^2 (1 - FAR) + TAR}
 
     t_0 and t_1 are the distances at which the false accept rate of all classes together reaches the two ends of
     ``far_range``.

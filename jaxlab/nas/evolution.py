@@ -46,8 +46,8 @@ def evolve(
 ) -> Evolution:
     r"""Maximises a fitness over integer genes: the fittest stay, and their mutated copies replace the others.
 
-    .. math:: P_{t+1} = \mathrm{top}_k(P_t) \cup \{\mathrm{mutate}(p_i)\}_{i=1}^{P-k}, \quad
-              p_i \sim \mathrm{uniform}(\mathrm{top}_k(P_t))
+    .. math:: P_{t+1} = \mathrm{top}_k(P_t) \cup \{\mathrm{mutate}(p_i)\}_{i=1}^{P-k},
+              \quad p_i \sim \mathrm{uniform}(\mathrm{top}_k(P_t))
 
     Parents keep their fitness: it is computed once for every member of a generation, so it should not be random.
 

@@ -54,8 +54,8 @@ def offset_adapter(
 ) -> Array:
     r"""What is added to every token of a layer: a function of the guidance scale and further conditions alone.
 
-    .. math:: A(w, c) = W_2\, \mathrm{LN}\big(\mathrm{relu}(W_1 e)\big), \qquad
-              e = E(w) + \sum_j P_j c_j, \quad E(w) = \mathrm{LN}(\mathrm{MLP}(\mathrm{sinusoid}(1000\, w)))
+    .. math:: A(w, c) = W_2\, \mathrm{LN}\big(\mathrm{relu}(W_1 e)\big),
+              \qquad e = E(w) + \sum_j P_j c_j, \quad E(w) = \mathrm{LN}(\mathrm{MLP}(\mathrm{sinusoid}(1000\, w)))
 
     One call with w then stands in for the two of classifier-free guidance.
 
@@ -127,8 +127,8 @@ def cross_attention_adapter(
 ) -> Array:
     r"""What is added to the output of a layer: every token asks the guidance scale and further conditions.
 
-    .. math:: A(x, w, c) = \mathrm{softmax}\big(\tfrac{1}{\sqrt h}\, (x Q)(e K)^\top\big)\, e V\, W, \qquad
-              e = \big[E(w), P_1 c_1, \dots\big] + \mathrm{positions}
+    .. math:: A(x, w, c) = \mathrm{softmax}\big(\tfrac{1}{\sqrt h}\, (x Q)(e K)^\top\big)\, e V\, W,
+              \qquad e = \big[E(w), P_1 c_1, \dots\big] + \mathrm{positions}
 
     Args:
       params: of ``cross_attention_adapter_init``.

@@ -15,8 +15,8 @@ def gated_linear_attention_step(
 ) -> tuple[Array, Array]:
     r"""What the tokens of one chunk read from the memory, and the memory after the chunk.
 
-    .. math:: o_j = e^{\sum_{i \le j} g_i}\, q_j S, \qquad
-              S' = e^{\frac1T \sum_j g_j}\, S + \tfrac{1}{\sqrt d}\, K^\top V
+    .. math:: o_j = e^{\sum_{i \le j} g_i}\, q_j S,
+              \qquad S' = e^{\frac1T \sum_j g_j}\, S + \tfrac{1}{\sqrt d}\, K^\top V
 
     A chunk reads what came before it, not itself. The memory decays by the mean gate of the chunk, the readings by
     the sum of the gates so far, as published.

@@ -102,8 +102,8 @@ def coordinate_attention_init(key: Array, width: int, *, reduction: int = 32, sm
 def coordinate_attention(params: PyTree, x: ArrayLike) -> Array:
     r"""A feature map weighed by its rows and by its columns, channel by channel.
 
-    .. math:: x_{ijc}\, a_{ic}\, b_{jc}, \quad a = \sigma(W_h g_h), \; b = \sigma(W_w g_w), \quad
-              g = \mathrm{hswish}(W_1 [\text{row means};\, \text{column means}])
+    .. math:: x_{ijc}\, a_{ic}\, b_{jc}, \quad a = \sigma(W_h g_h), \; b = \sigma(W_w g_w),
+              \quad g = \mathrm{hswish}(W_1 [\text{row means};\, \text{column means}])
 
     The batch normalisation between :math:`W_1` and its activation is left out: at inference it folds into
     :math:`W_1` and its bias, and without it no example depends on another.

@@ -21,8 +21,8 @@ def redilate_conv(
 ) -> Array:
     r"""A convolution whose taps stand ``factor`` times as far apart as in training, also for fractions.
 
-    .. math:: y = \mathrm{resize}_{H / r}\big(K *_{D} \mathrm{resize}_{\lfloor H s \rceil}(x)\big), \qquad
-              D = \lceil d \rceil, \; s = D / d
+    .. math:: y = \mathrm{resize}_{H / r}\big(K *_{D} \mathrm{resize}_{\lfloor H s \rceil}(x)\big),
+              \qquad D = \lceil d \rceil, \; s = D / d
 
     Convolutions that saw a whole object at the size of training see the whole object again at d times that size. A
     fractional factor is the next integer on an enlarged input. It is computed by slices and one matrix product, on

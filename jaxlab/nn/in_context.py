@@ -160,8 +160,8 @@ def nearest_neighbor_icl(x: ArrayLike, labels: ArrayLike, *, num_classes: int, k
 def averaged_perceptron(x: ArrayLike, y: ArrayLike) -> Array:
     r"""The perceptron in one pass, predicting by the average of all its weight vectors so far.
 
-    .. math:: w_{i + 1} = w_i + y_i x_i\, [\,y_i \langle w_i, x_i \rangle \le 0\,], \qquad
-              s_i = \Big\langle \tfrac1{i} \sum_{j \le i} w_j, x_i \Big\rangle, \quad w_1 = 0
+    .. math:: w_{i + 1} = w_i + y_i x_i\, [\,y_i \langle w_i, x_i \rangle \le 0\,],
+              \qquad s_i = \Big\langle \tfrac1{i} \sum_{j \le i} w_j, x_i \Big\rangle, \quad w_1 = 0
 
     Inputs carry one more coordinate, 1, for the bias.
 

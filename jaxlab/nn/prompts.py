@@ -125,9 +125,9 @@ def pathway_block(
 ) -> Array:
     r"""One task's own way through a frozen block: its class token attends to summaries of the image's tokens.
 
-    .. math:: [c; s] = \mathrm{LN}_1(\text{stream}), \quad
-              c' = \mathrm{MHA}\big(c;\, [\,\text{prompts};\, c;\, \mathrm{summarize}(s, \mathrm{LN}_1 x)\,]\big), \quad
-              \text{stream}' = \text{stream} + [c'; s]
+    .. math:: [c; s] = \mathrm{LN}_1(\text{stream}),
+              \quad c' = \mathrm{MHA}\big(c;\, [\,\text{prompts};\, c;\, \mathrm{summarize}(s, \mathrm{LN}_1 x)\,]\big),
+              \quad \text{stream}' = \text{stream} + [c'; s]
 
     and then the block's own perceptron. The summaries are dropped after use and the selectors put back in their place,
     so attention costs S + 1 tokens instead of N. The frozen way of the image's tokens is ``transformer_block`` with

@@ -111,8 +111,8 @@ def codebook_update(
 ) -> Codebook:
     r"""Moves every code towards the mean of the rows that are nearest to it.
 
-    .. math:: n_j \leftarrow g n_j + (1 - g) |A_j|, \quad m_j \leftarrow g m_j + (1 - g) \sum_{i \in A_j} x_i, \quad
-              e_j = m_j \Big/ \frac{(n_j + \epsilon) \sum_l n_l}{\sum_l n_l + J \epsilon}
+    .. math:: n_j \leftarrow g n_j + (1 - g) |A_j|, \quad m_j \leftarrow g m_j + (1 - g) \sum_{i \in A_j} x_i,
+              \quad e_j = m_j \Big/ \frac{(n_j + \epsilon) \sum_l n_l}{\sum_l n_l + J \epsilon}
 
     Args:
       state: the codebook.

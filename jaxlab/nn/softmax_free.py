@@ -100,8 +100,8 @@ def softmax_free_attention(
 ) -> Array:
     r"""Attention by a Gaussian kernel of rank M instead of a softmax: time and memory linear in the tokens (SOFT).
 
-    .. math:: O = P_1 P_2^{+} (P_1^\top V), \qquad P_1 = k(Q, \tilde Q), \quad P_2 = k(\tilde Q, \tilde Q), \quad
-              k(a, b) = e^{-\|a - b\|^2 / 2}
+    .. math:: O = P_1 P_2^{+} (P_1^\top V), \qquad P_1 = k(Q, \tilde Q), \quad P_2 = k(\tilde Q, \tilde Q),
+              \quad k(a, b) = e^{-\|a - b\|^2 / 2}
 
     Queries are keys: the full matrix k(Q, Q), of which this is Nystrom's approximation, is symmetric by design, and
     there is no causal form. Normalised, :math:`D^{-1/2} P_2^+ D^{-1/2}` stands in the middle, D the row sums of
@@ -199,9 +199,9 @@ def softmax_free_block(
 ) -> Array:
     r"""A transformer block whose attention is ``softmax_free_attention``, normalised after each half.
 
-    .. math:: \tilde Q = \mathrm{GELU}(\mathrm{LN}(\mathrm{conv}(Q))), \quad
-              x' = \mathrm{LN}_1\big(x + W_o [\mathrm{SOFT}(Q, V, \tilde Q) + \mathrm{dwconv}(V)]\big), \quad
-              x'' = \mathrm{LN}_2(x' + W_2\, \mathrm{GELU}(W_1 x'))
+    .. math:: \tilde Q = \mathrm{GELU}(\mathrm{LN}(\mathrm{conv}(Q))),
+              x' = \mathrm{LN}_1\big(x + W_o [\mathrm{SOFT}(Q, V, \tilde Q) + \mathrm{dwconv}(V)]\big),
+              \quad x'' = \mathrm{LN}_2(x' + W_2\, \mathrm{GELU}(W_1 x'))
 
     with :math:`Q = W_q x / E^{1/4}` per head. One convolution makes the landmarks of all heads, and every head has one
     depthwise filter for its values.

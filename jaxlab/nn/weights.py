@@ -103,8 +103,8 @@ def boosted_prefix(model: Boosted, num_units: int) -> Boosted:
 def assemble_boosted(model: Boosted, *, scale: ArrayLike = 1.0) -> SmallMLP:
     r"""The sum of stages as one network with all their hidden units.
 
-    .. math:: W = [W_1 \dots W_T], \quad V = s\, [\rho_1 V_1; \dots; \rho_T V_T], \quad
-              c = s\, \big(F_0 + \textstyle\sum_t \rho_t c_t\big)
+    .. math:: W = [W_1 \dots W_T], \quad V = s\, [\rho_1 V_1; \dots; \rho_T V_T],
+              \quad c = s\, \big(F_0 + \textstyle\sum_t \rho_t c_t\big)
 
     Args:
       model: Boosted of T stages with J hidden units each.

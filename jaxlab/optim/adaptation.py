@@ -50,9 +50,9 @@ def prodigy(
 ) -> optax.GradientTransformation:
     r"""Prodigy: Adam whose learning rate is an estimate of the distance to the solution.
 
-    .. math:: r \leftarrow \beta_3 r + \tfrac{d}{d_0} \eta \langle g, x_0 - x \rangle, \quad
-              s \leftarrow \beta_3 s + \tfrac{d}{d_0} \eta g, \quad d \leftarrow \max(d, c\, r / \|s\|_1), \quad
-              x \leftarrow x - \eta \Big(\lambda x + \frac{m}{\sqrt v + d \varepsilon}\Big)
+    .. math:: r \leftarrow \beta_3 r + \tfrac{d}{d_0} \eta \langle g, x_0 - x \rangle,
+              s \leftarrow \beta_3 s + \tfrac{d}{d_0} \eta g, \quad d \leftarrow \max(d, c\, r / \|s\|_1),
+              \quad x \leftarrow x - \eta \Big(\lambda x + \frac{m}{\sqrt v + d \varepsilon}\Big)
 
     with :math:`\eta = d\,\gamma\,b` from before the step, m and v the moments of d g, and b the bias correction of Adam
     or 1. With ``bias_correction=True`` it is ``optax.contrib.prodigy``, but for a gradient of zero at the start, which
@@ -124,10 +124,10 @@ def dadapt_adamw(
 ) -> optax.GradientTransformation:
     r"""D-Adapted AdamW: Adam whose learning rate is a lower bound of the distance to the solution.
 
-    .. math:: r \leftarrow \beta r + (1 - \beta) \eta \Big\langle g, \frac{s}{\sqrt v + \varepsilon} \Big\rangle, \quad
-              s \leftarrow \beta s + (1 - \beta) \eta g, \quad
-              d \leftarrow \max\Big(d, \frac{r}{(1 - \beta)\|s\|_1}\Big), \quad
-              x \leftarrow x - \eta \lambda x - \frac{m}{\sqrt v + \varepsilon}
+    .. math:: r \leftarrow \beta r + (1 - \beta) \eta \Big\langle g, \frac{s}{\sqrt v + \varepsilon} \Big\rangle,
+              s \leftarrow \beta s + (1 - \beta) \eta g,
+              d \leftarrow \max\Big(d, \frac{r}{(1 - \beta)\|s\|_1}\Big),
+              \quad x \leftarrow x - \eta \lambda x - \frac{m}{\sqrt v + \varepsilon}
 
     with :math:`\beta = \sqrt{\beta_2}`, :math:`\eta = d\,\gamma\,b` from before the step, and m the mean of
     :math:`\eta g`. With ``bias_correction=True`` it is ``optax.contrib.dadapt_adamw``, but for a gradient of zero at

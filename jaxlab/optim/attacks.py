@@ -89,9 +89,9 @@ def projected_gradient_attack(
 ) -> Array:
     r"""Projected gradient ASCENT on the input: a nearby input with a larger loss (negate the loss to go down).
 
-    .. math:: v \leftarrow \mu v + g / \|g\|, \qquad
-              x' \leftarrow \Pi_{\|x' - x\| \le \varepsilon}\big( \mathrm{clip}(x' + \alpha\, s) \big), \qquad
-              g = \nabla_{x'} \ell(x')
+    .. math:: v \leftarrow \mu v + g / \|g\|,
+              x' \leftarrow \Pi_{\|x' - x\| \le \varepsilon}\big( \mathrm{clip}(x' + \alpha\, s) \big),
+              \qquad g = \nabla_{x'} \ell(x')
 
     "linf" steps by s = sign(v), with v summing gradients of unit L1 norm, and clips every entry; "l2" steps by s = v,
     with v summing gradients of unit L2 norm, and projects every example on a ball. One iteration with step = eps and

@@ -300,8 +300,8 @@ def gmres(
 ) -> tuple[Array, SolveInfo]:
     r"""Restarted GMRES: the solution of a square linear system known by its products, and how the solve ended.
 
-    .. math:: x_{j} = \arg\min_{x \in x_0 + M K_j(AM, r_0)} \|b - A x\|, \quad r_0 = b - A x_0, \quad
-              K_j(B, r) = \operatorname{span}(r, B r, \dots, B^{j-1} r)
+    .. math:: x_{j} = \arg\min_{x \in x_0 + M K_j(AM, r_0)} \|b - A x\|, \quad r_0 = b - A x_0,
+              \quad K_j(B, r) = \operatorname{span}(r, B r, \dots, B^{j-1} r)
 
     begun anew from x_j every ``restart`` steps. The residual norm is known at every step, so the solve ends at the
     first step that is good enough, and what it promises is checked against b - A x before ``converged`` is True.

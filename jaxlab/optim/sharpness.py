@@ -147,8 +147,8 @@ def input_sharpness_ascent(
 ) -> Array:
     r"""Inputs moved to where the loss, and its sharpness in the parameters, are larger: an unknown domain (a batch).
 
-    .. math:: \tilde x = x + \alpha\, n\big(\nabla_x J\big), \qquad
-              J(x) = \ell(\theta; x) + \rho\, \|\nabla_\theta\, \ell(\theta; x)\|_2
+    .. math:: \tilde x = x + \alpha\, n\big(\nabla_x J\big),
+              \qquad J(x) = \ell(\theta; x) + \rho\, \|\nabla_\theta\, \ell(\theta; x)\|_2
 
     with the mean loss of the batch. n makes unit vectors: of every example ("example"), or of every entry along the
     batch ("pixel", the published form). "style" takes the gradient as it is, and moves the mean and the standard
@@ -227,8 +227,8 @@ def head_gradient_variance(
 ) -> GradientMoments:
     r"""Mean and variance over examples of the gradient of cross entropy by a linear head (couples the batch).
 
-    .. math:: G_b = (x_b, 1)\,(p_b - e_{y_b})^\top, \qquad m = \frac1B \sum_b G_b, \qquad
-              v = \frac1B \sum_b (G_b - c)^2
+    .. math:: G_b = (x_b, 1)\,(p_b - e_{y_b})^\top, \qquad m = \frac1B \sum_b G_b,
+              \qquad v = \frac1B \sum_b (G_b - c)^2
 
     from two matrix products: the gradients of single examples are never held.
 

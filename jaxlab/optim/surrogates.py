@@ -32,8 +32,8 @@ class IgniteState(NamedTuple):
 def norm_gradient(fn: Callable[[PyTree], Array], params: PyTree, *, step: ArrayLike | None = 0.05) -> NormGradient:
     r"""Gradient of the length of a function's gradient.
 
-    .. math:: \nabla \|n\| = H(\theta)\, u \approx \frac{\nabla f(\theta + r u) - n}{r}, \qquad
-              n = \nabla f(\theta), \; u = n / \|n\|
+    .. math:: \nabla \|n\| = H(\theta)\, u \approx \frac{\nabla f(\theta + r u) - n}{r},
+              \qquad n = \nabla f(\theta), \; u = n / \|n\|
 
     Args:
       fn: from params to a scalar; the data (and dropout keys, the same for both evaluations) are inside it.

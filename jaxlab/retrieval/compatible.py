@@ -179,8 +179,8 @@ def bct_influence(
 ) -> Array:
     r"""Influence loss of backward-compatible training: the old model's classifier on new features (per example).
 
-    .. math:: \ell = -\sum_c t_c \log \frac{e^{\langle f, p_c \rangle}}{\sum_k e^{\langle f, p_k \rangle}}, \quad
-              t_c = (1 - \alpha) [c = y] + \alpha / C
+    .. math:: \ell = -\sum_c t_c \log \frac{e^{\langle f, p_c \rangle}}{\sum_k e^{\langle f, p_k \rangle}},
+              \quad t_c = (1 - \alpha) [c = y] + \alpha / C
 
     The prototypes are the mean old feature of every class (``analytic.class_means``), also of classes that the old
     model never learned. With unit features the inner products are at most the prototypes' lengths, below 1, and there

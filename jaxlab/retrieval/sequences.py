@@ -22,8 +22,8 @@ def reciprocal_matches(
 ) -> tuple[Array, Array]:
     r"""For every part of one image the part of another that it matches beyond doubt, if there is one.
 
-    .. math:: i_j = \arg\min_i d_{ij}, \quad \text{kept where} \quad j = \arg\min_{j'} d_{i_j j'}, \quad
-              d_{i_j j} \le r \min_{i \ne i_j} d_{ij}, \quad a_j \text{ among the largest}
+    .. math:: i_j = \arg\min_i d_{ij}, \quad \text{kept where} \quad j = \arg\min_{j'} d_{i_j j'},
+              \quad d_{i_j j} \le r \min_{i \ne i_j} d_{ij}, \quad a_j \text{ among the largest}
 
     d is the distance of descriptors of unit length: a match is mutual, clearly better than the second best, and of a
     part that matters.

@@ -114,8 +114,8 @@ def direct_pred_update(
 ) -> Array:
     r"""DirectPred: the linear predictor that shares the eigenvectors of the correlation of its inputs.
 
-    .. math:: W = U \operatorname{diag}(\max(\tilde\lambda^\alpha + \varepsilon, \kappa))\, U^\top, \quad
-              C = U \Lambda U^\top, \; \tilde\lambda = \max(\lambda, 0) / \lambda_{\max}
+    .. math:: W = U \operatorname{diag}(\max(\tilde\lambda^\alpha + \varepsilon, \kappa))\, U^\top,
+              \quad C = U \Lambda U^\top, \; \tilde\lambda = \max(\lambda, 0) / \lambda_{\max}
 
     Args:
       corr: float [D, D], symmetric (of ``correlation_ema_update``); it passes no gradient.

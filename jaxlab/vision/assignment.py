@@ -179,8 +179,8 @@ def assign_center_region(
 ) -> CenterRegion:
     r"""Cells at the middle of a box answer for it; those in a ring around are neither right nor wrong.
 
-    .. math:: a_n = \arg\min_{m \in P_n} |b_m|, \qquad
-              P_n = \big\{ m : c_n \in b_m,\; |\,\text{cell}_n \cap \epsilon_+ b_m| > 0.01\, |\,\text{cell}_n| \big\}
+    .. math:: a_n = \arg\min_{m \in P_n} |b_m|,
+              \; P_n = \big\{ m : c_n \in b_m,\; |\,\text{cell}_n \cap \epsilon_+ b_m| > 0.01\, |\,\text{cell}_n| \big\}
 
     with :math:`\epsilon b` the box shrunk about its centre. A cell is ignored for the boxes whose ring
     :math:`\epsilon_- b` it touches so, and for those that wanted it but are larger. The published code goes further

@@ -23,8 +23,8 @@ class HaarBands(NamedTuple):
 def haar_dwt(x: ArrayLike) -> HaarBands:
     r"""One level of the Haar wavelet transform of images.
 
-    .. math:: L = \tfrac{1}{\sqrt 2} (1, 1), \quad H = \tfrac{1}{\sqrt 2} (-1, 1), \qquad
-              B_{ab} = (a^\top b) * x \ \text{with stride 2}, \quad a, b \in \{L, H\}
+    .. math:: L = \tfrac{1}{\sqrt 2} (1, 1), \quad H = \tfrac{1}{\sqrt 2} (-1, 1),
+              \qquad B_{ab} = (a^\top b) * x \ \text{with stride 2}, \quad a, b \in \{L, H\}
 
     The transform is orthogonal: the bands hold the energy of the image.
 

@@ -26,8 +26,8 @@ def _heads(logits: ArrayLike, where: ArrayLike | None) -> tuple[Array, Array | N
 def entropy_weights(logits: ArrayLike, *, gamma: ArrayLike = 1.0, where: ArrayLike | None = None) -> Array:
     r"""How far to trust each head on each example: the more, the more certain it is.
 
-    .. math:: w_{hb} = \frac{H_{hb}^{-\gamma}}{\sum_{h'} H_{h'b}^{-\gamma}}, \qquad
-              H_{hb} = \max\big(\mathrm{entropy}(z_{hb}),\, 10^{-6}\big)
+    .. math:: w_{hb} = \frac{H_{hb}^{-\gamma}}{\sum_{h'} H_{h'b}^{-\gamma}},
+              \qquad H_{hb} = \max\big(\mathrm{entropy}(z_{hb}),\, 10^{-6}\big)
 
     Gamma 0 weighs all heads the same; the larger gamma is, the more the most certain head decides alone. The mixture
     is ``weaksup.aggregate_heads`` of the softmax of the logits.

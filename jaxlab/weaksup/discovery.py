@@ -106,8 +106,8 @@ def local_entropy_regularization(
 ) -> Array:
     r"""Sharpens unlabelled rows that look like a known class, against a running class prior (per example).
 
-    .. math:: \ell_n = [n \in M] \sum_c -q_{nc} \log \mathrm{softmax}(z_n / T + \tau \log \hat q)_c, \quad
-              q_n = \mathrm{softmax}(z_n / T)
+    .. math:: \ell_n = [n \in M] \sum_c -q_{nc} \log \mathrm{softmax}(z_n / T + \tau \log \hat q)_c,
+              \quad q_n = \mathrm{softmax}(z_n / T)
 
     M holds the rows whose largest probability at ``confidence_temperature`` is that of a known class, and at least the
     threshold. With a uniform prior this is the entropy of q. The prior acts as a margin: a class that is predicted

@@ -139,8 +139,8 @@ def spectral_embedding(
 ) -> Array:
     r"""Coordinates of rows in the eigenvectors of their graph, in which groups that hang together lie together.
 
-    .. math:: L = I - D^{-1/2} A D^{-1/2}, \quad A_{ij} = [i \ne j]\, e^{-\|x_i - x_j\|^2 / 2 \sigma^2}, \quad
-              D = \operatorname{diag}(A 1)
+    .. math:: L = I - D^{-1/2} A D^{-1/2}, \quad A_{ij} = [i \ne j]\, e^{-\|x_i - x_j\|^2 / 2 \sigma^2},
+              \quad D = \operatorname{diag}(A 1)
 
     with sigma of ``mst_bandwidth``; the columns are the eigenvectors of the smallest eigenvalues but the first. It
     holds a few N x N matrices (N = 5000: 100 MB each) and takes time N^3.

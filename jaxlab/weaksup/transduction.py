@@ -204,8 +204,8 @@ def transductive_clustering(
 ) -> TransductiveClusters:
     r"""Few-shot classification of all queries at once, by clusters that start at the class means.
 
-    .. math:: a_{pc} = \beta \|x_p - m_c\|^2, \qquad
-              m_c \leftarrow \frac{\sum_{i:\, y_i = c} x_i + \sum_p s_{pc}\, x_p}{n_c + \sum_p s_{pc}}
+    .. math:: a_{pc} = \beta \|x_p - m_c\|^2,
+              \qquad m_c \leftarrow \frac{\sum_{i:\, y_i = c} x_i + \sum_p s_{pc}\, x_p}{n_c + \sum_p s_{pc}}
 
     alternated with ``laplacian_assignments`` on the queries' neighbours. With strength 0 and ``hard`` it is k-means
     whose labelled rows stay where they are. The paper's features have unit length after the mean of the base classes

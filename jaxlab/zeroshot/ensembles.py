@@ -53,9 +53,9 @@ def gda_new_class_classifier(
 
     With N_c the k rows of largest dot product with the text t_c:
 
-    .. math:: \mu_c = \frac{\sum_{i \in N_c} f_i + a\, t_c}{k + a}, \quad
-              S_c = \sum_{i \in N_c} (f_i - t_c)(f_i - t_c)^\top, \quad
-              P = \frac1M \sum_c D \Big( S_c + \frac{\operatorname{tr} S_c}{k - 1} I \Big)^{-1}
+    .. math:: \mu_c = \frac{\sum_{i \in N_c} f_i + a\, t_c}{k + a},
+              S_c = \sum_{i \in N_c} (f_i - t_c)(f_i - t_c)^\top,
+              \quad P = \frac1M \sum_c D \Big( S_c + \frac{\operatorname{tr} S_c}{k - 1} I \Big)^{-1}
 
     and the head is :math:`w_c = P \mu_c`, :math:`b_c = -\log M - \tfrac12 \mu_c^\top P \mu_c`. The scatter is taken
     about the TEXT, not about the mean of the neighbours. The paper adds alpha times these logits to the zero-shot ones

@@ -92,8 +92,8 @@ def tree_frechet_costs(
 ) -> Array:
     r"""Expected squared path length from every node of a tree to the observed ones (per example; smaller is better).
 
-    .. math:: c_v = \sum_u p_u\, d(u, v)^2, \qquad
-              c_v - c_{\pi(v)} = w_v \big(t_v + t_{\pi(v)} - 4 s_v - 2 w_v m_v\big)
+    .. math:: c_v = \sum_u p_u\, d(u, v)^2,
+              \qquad c_v - c_{\pi(v)} = w_v \big(t_v + t_{\pi(v)} - 4 s_v - 2 w_v m_v\big)
 
     with the mass m and the summed distances s of v's subtree, and t of the whole tree: sums up the tree, then down, in
     memory linear in the nodes and time N log(depth). Equal to ``frechet_costs`` on ``kernels.tree_distance(...) ** 2``.
@@ -138,8 +138,8 @@ def tree_frechet_costs(
 def embedding_frechet_costs(probs: ArrayLike, embeddings: ArrayLike, *, observed: ArrayLike | None = None) -> Array:
     r"""Expected squared distance of every label's embedding from the observed ones (per example; smaller is better).
 
-    .. math:: c_y = \sum_k p_k \|e_y - e_k\|^2 = m\, \|e_y - \bar e\|^2 + \sum_k p_k \|e_k - \bar e\|^2, \quad
-              m = \sum_k p_k, \quad \bar e = \tfrac1m \sum_k p_k e_k
+    .. math:: c_y = \sum_k p_k \|e_y - e_k\|^2 = m\, \|e_y - \bar e\|^2 + \sum_k p_k \|e_k - \bar e\|^2,
+              \quad m = \sum_k p_k, \quad \bar e = \tfrac1m \sum_k p_k e_k
 
     so no table of distances between labels is needed. Where no metric is given, embeddings of the class names (unit
     vectors) supply one.

@@ -129,8 +129,8 @@ def rans_open(stream: bytes) -> RansState:
 def rans_decode(state: RansState, cdfs: ArrayLike, *, precision: int = 16) -> tuple[np.ndarray, RansState]:
     r"""Reads the next symbols, one for each table of cumulative counts.
 
-    .. math:: F_v \le s \bmod 2^b < F_{v + 1}, \qquad
-              s \leftarrow c_v \lfloor s / 2^b \rfloor + (s \bmod 2^b) - F_v
+    .. math:: F_v \le s \bmod 2^b < F_{v + 1},
+              \qquad s \leftarrow c_v \lfloor s / 2^b \rfloor + (s \bmod 2^b) - F_v
 
     Args:
       state: RansState.
