@@ -86,6 +86,7 @@ class Page(NamedTuple):
     papers: Sequence[papers.Paper]
     coverage: Mapping[str, tuple[int, int]]
     functions: Mapping[str, Sequence[Function]]
+    fronts: Mapping[str, str]  # of every namespace, its docstring
 
 
 def collect(out: pathlib.Path, known: Iterable[tuple[str, str]]) -> Page:
@@ -106,13 +107,15 @@ def collect(out: pathlib.Path, known: Iterable[tuple[str, str]]) -> Page:
     answers.sort(key=lambda answer: (answer.name, answer.dataset))
     found = {answer.name for answer in answers}
     listed = papers.load()
+    library = functions(listed)
     return Page(
         jaxlab.__version__,
         answers,
         [(name, sentence) for name, sentence in sentences.items() if name not in found],
         listed,
         papers.coverage(listed),
-        functions(listed),
+        library,
+        {name: inspect.getdoc(importlib.import_module(f"jaxlab.{name}")) or "" for name in library},
     )
 
 

@@ -14,7 +14,7 @@
   for (const entry of entries) for (const word of entry.text) frequency.set(word, (frequency.get(word) || 0) + 1);
   const weight = (word) => Math.log(1 + entries.length / (frequency.get(word) || 0.5));
   const same = (wanted, word) => word === wanted || (wanted.length > 3 && word.startsWith(wanted));
-  const kinds = { question: 1.3, paper: 1.1, function: 1 };
+  const kinds = { question: 1.3, paper: 1.1, function: 1, namespace: 0.6 };
 
   function score(entry, wanted) {
     let sum = 0;

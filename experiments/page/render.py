@@ -1,11 +1,13 @@
 """The page itself: one HTML file that needs neither a network nor a server."""
 
 import pathlib
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import jinja2
 import tyro
+from markupsafe import Markup, escape
 
 from experiments import ledger
 from experiments.errors import UserError
@@ -72,6 +74,7 @@ def render(page: Page) -> str:
         counts={verdict: sum(claim.verdict == verdict for claim in asked) for verdict in VERDICTS},
         verdicts=VERDICTS,
         tally=_tally,
+        front=_front,
         anchor=anchor,
         style=(folder / "style.css").read_text(encoding="utf-8"),
         script=(folder / "page.js").read_text(encoding="utf-8"),
@@ -88,3 +91,33 @@ def _tally(answer: Answer) -> list[tuple[str, int]]:
     """How many claims of an answer there are of every verdict."""
     counts = [(verdict, sum(claim.verdict == verdict for claim in answer.claims)) for verdict in VERDICTS]
     return [(verdict, count) for verdict, count in counts if count]
+
+
+def _front(text: str, namespace: str, names: Collection[str]) -> Markup:
+    """A front page as HTML: paragraphs and one list, with links to the functions of its namespace and to papers.
+
+    Args:
+      text: paragraphs, and items that begin with "- " and go on in indented lines.
+      namespace: whose functions are meant.
+      names: which of them the page shows.
+    """
+
+    def line(words: str) -> str:
+        words = str(escape(" ".join(words.split())))
+        words = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", words)
+        words = re.sub(r"\[\d+(?:, \d+)*\]", lambda found: re.sub(r"(\d+)", paper, found[0]), words)
+        return re.sub(r"`([\w.]+)`", function, words)
+
+    def function(found: re.Match[str]) -> str:
+        code = f"<code>{found[1]}</code>"
+        return f'<a href="#function-{namespace}.{found[1]}">{code}</a>' if found[1] in names else code
+
+    paper = r'<a href="#paper-\1">\1</a>'
+    html = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        items = re.split(r"^- ", block, flags=re.MULTILINE)
+        if items[0].strip():
+            html.append(f"<p>{line(items[0])}</p>")
+        if items[1:]:
+            html.append("<ul>" + "".join(f"<li>{line(item)}</li>" for item in items[1:]) + "</ul>")
+    return Markup("".join(html))

@@ -13,7 +13,7 @@ from coin import BAD, GOOD, call, difference
 
 import experiments.__main__ as main_module
 from experiments.page.collect import functions, read_answer
-from experiments.page.render import write_page
+from experiments.page.render import _front, write_page
 from experiments.runner import Claim
 from jaxlab import papers
 
@@ -113,6 +113,15 @@ def test_every_public_function_has_its_text_and_its_papers():
     assert named <= entries.keys()
     assert 219 in entries["metrics.vendi_score"].papers
     assert not [entry.name for entry in entries.values() if not entry.line]
+
+
+def test_front_pages_link_to_functions_and_papers():
+    text = "A first <line>.\n\n- **A need**: `one` (when it\n  fits), `other`; [18, 7]\n\nTypes: `one`."
+    link = '<a href="#function-losses.one"><code>one</code></a>'
+    assert _front(text, "losses", {"one"}) == (
+        f"<p>A first &lt;line&gt;.</p><ul><li><strong>A need</strong>: {link} (when it fits), <code>other</code>; "
+        f'[<a href="#paper-18">18</a>, <a href="#paper-7">7</a>]</li></ul><p>Types: {link}.</p>'
+    )
 
 
 # --- in a browser
