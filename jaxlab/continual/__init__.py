@@ -1,14 +1,26 @@
 """Learning from a stream of tasks.
 
-- ``Learner``, ``run_stream``: what a learner is, and the loop that fills the accuracy matrix
-- ``class_stats_learner``, ``nearest_class_mean``, ``teen``, ``analytic_class_incremental``: learners on statistics
-- ``fetril``, with ``translate_features`` and ``fetril_assign``
-- ``mahalanobis_add_class``: a class at a time
-- ``prototype_hardness``, ``sample_prototypes``: old classes rehearsed from their prototypes
-- ``key_value_bottleneck``, ``fit_keys``: frozen keys, values that only their own rows move
-- ``experts_update``, ``loss_monitor_update``, ``select_expert``: experts for a stream without task boundaries
-- ``block_diagonal_logits``: one pathway per task; ``transfer_stream``: a stream of different tasks
-- ``task_classes``: for a softmax over the classes of one task
+A learner is a handful of pure functions (init, update, solve, predict) on rows of features, often those of a frozen
+network; start with the nearest class mean, the baseline to beat.
+
+- **Running and scoring a stream**: `run_stream` (accuracy matrix of a learner), `transfer_stream` (different tasks, a
+  choice of starts); [40, 208]
+- **New classes on frozen features**: `nearest_class_mean` (nothing to tune), `class_stats_learner` (any head on class
+  statistics), `analytic_class_incremental` (ridge regression, equals joint training), `teen` (few examples per new
+  class), `mahalanobis_add_class` (rare classes weigh as much); [18, 40, 70, 119, 271]
+- **New classes, and the old data are gone**: `fetril` (new features stand in), `fetril_assign` (which new class stands
+  in), `translate_features` (moves them to old means), `sample_prototypes` (rehearses noisy prototypes),
+  `prototype_hardness` (which classes need it most); [22, 252]
+- **Learning without disturbing other inputs**: `key_value_bottleneck` (local values, no task boundaries),
+  `fit_keys` (its keys, before the stream); [156]
+- **Nobody says when the task changes**: `experts_update` (one batch: detect, choose, learn), `experts_init` (the pool
+  before it), `experts_prune` (sparser experts), `select_expert` (the choice alone), `loss_monitor_update` (detection
+  alone), `loss_monitor_init` (a fresh monitor); [152]
+- **A network trained task after task**: `task_classes` (softmax over one task's classes),
+  `block_diagonal_logits` (one pathway per task); penalties are `losses.ewc_penalty` and `distill.kd`; [188, 191]
+
+Types: `Learner`, `StreamResult`, `TransferStream`, `PrototypeHead`, `AnalyticHead`, `AnalyticState`,
+`MahalanobisState`, `FetrilState`, `BottleneckState`, `ExpertPool`, `ExpertChoice`, `LossMonitor`.
 """
 
 from jaxlab.continual.codebooks import BottleneckState, fit_keys, key_value_bottleneck

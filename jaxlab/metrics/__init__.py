@@ -1,4 +1,79 @@
-"""Measures of how well something worked; larger is better unless a name says loss, distance, error or divergence."""
+"""Measures of how well something worked; larger is better unless the name or the first line of a function differs.
+
+Most take arrays over all examples, with a mask of those that count, and return one number for `jit` or `vmap`. A
+published measure keeps its published direction: read the first line before you rank anything by the value.
+
+- **How often is it right**: `accuracy` (among the k best, too), `accuracy_from_confusion` (counts summed over batches),
+  `harmonic_mean` (several accuracies, all must be high), `expected_squared_distance` (some mistakes lie nearer);
+  [18, 19, 204]
+- **A rare class hides in the accuracy**: `confusion_matrix` (counts that the others read), `soft_confusion` (counts
+  with a gradient, two classes), `balanced_accuracy` (mean recall), `g_mean` (no class may be missed), `f_beta`
+  (precision against recall), `matthews` and `cohen_kappa` (0 is chance); [204, 233, 274]
+- **A score, and no threshold yet**: `auroc` (any threshold, 1/2 is chance), `average_precision` (positives are rare),
+  `tpr_at_fpr` (few false alarms allowed), `oscr` (unknown classes among the known), `expected_calibration_error` (are
+  the probabilities honest); [245, 289]
+- **Some classes or groups are served worse**: `accuracy_disparity` (best class less worst), `class_errors_linear_gmm`
+  (two Gaussian classes under attack), `class_operating_curves` (accept rates of each class), `opis` (spread of classes
+  at one threshold), `opis_extremes` (best against worst of them), `group_histogram` (predictions of each group,
+  binned), `jensen_shannon_divergence` (how far such distributions differ); [203, 228, 237]
+- **Search and ranking**: `recall_at_k` (how many relevant are found), `hits_at_k` (one found is enough), `ndcg_at_k`
+  (graded relevance, order counts), `mean_average_precision` (whole ranking, or several labels), `clip_score` (one
+  caption and its image), `utilization` (how near the nearest reference lies); [21, 188, 241, 255, 261]
+- **A new model queries an old index**: `compatibility_matrix` (every model in every index), `average_compatibility`
+  (how often an update pays), `average_accuracy_lower` (mean over own and older indexes); [288]
+- **Do two lists of numbers agree**: `pearson` (on a line), `spearman` (in rank), `kendall_tau` (pair by pair, ties
+  taken out), `precision_at_t` (only the best picks matter); [25, 289]
+- **How far can noisy ratings be predicted**: `split_half_reliability` (the ceiling, from several raters),
+  `spearman_brown` (what more raters would give); [116]
+- **Are two things dependent**: `distance_correlation` (vectors, scaled to at most 1), `distance_covariance` (without
+  the scaling), `pairwise_mutual_information` (all pairs of discrete columns); [237, 277]
+- **A stream of tasks**: `average_accuracy` (at the end), `average_incremental_accuracy` (along the way), `forgetting`
+  (lost since the best moment), `backward_transfer` (change since learned, with sign), `stream_summary` (tasks that
+  differ, with their cost); [191, 208]
+- **What it costs, and who is fastest**: `time_to_target` (one curve), `performance_profile` (many methods and
+  workloads), `algoperf_score` (that profile as one number), `pareto_front` (cost against score),
+  `communication_floats` (what a client sends), `fit_power_law` (what a larger size would give);
+  [3, 30, 58, 119, 159, 208]
+- **Clusters**: `clustering_accuracy` (each cluster stands for a class), `match_clusters` (which for which),
+  `normalized_mutual_info` and `adjusted_rand_index` (no matching; the latter less chance), `silhouette` (no labels),
+  `h0_deaths` (no clusters either, distances alone), `persistence_statistics` (a summary of those deaths); [121, 280]
+- **Are the features any good**: `knn_accuracy` (labelled neighbours, no training), `fisher_discriminant_ratio` (class
+  means beside their spread), `class_scatter` (the two covariances themselves), `linear_cka` (two networks, same
+  examples), `subspace_distance` (largest angle between two spans); [121, 208, 235, 287]
+- **Neural collapse**: `nc1` (spread within classes), `nc2_etf` and `nc2_orthogonal` (the frame, centred or not), `nc3`
+  (logits of the means), `self_duality` (classifier against means); [286]
+- **Generated samples**: `frechet_distance` (one number, as Gaussians), `precision_recall_knn` (fidelity and coverage
+  apart), `recognizability` (is the class seen), `feature_diversity` (spread within a class); [3, 282]
+- **Does the picture obey the prompt**: `clause_correct` (counts of objects), `relative_position` (left, right, above,
+  below), `bottleneck_score` (several marks as one); [96]
+- **Compare with the original**: `psnr` (element by element), `ssim` (local structure), `si_sdr` (signals, any volume);
+  [84, 259]
+- **Boxes and masks**: `detection_average_precision` (boxes, AP50 and others), `mean_iou` (classes of pixels);
+  [273, 274]
+- **How varied is a set**: `vendi_score` (effective number, any similarity), `vendi_score_from_embeddings` (cosine of
+  rows), `internal_diversity` (mean dissimilarity, no eigenvalues), `renyi_entropy` (the shares are known),
+  `effective_rank` (directions filled), `mean_pairwise_distance` (on average), `min_pairwise_distance` (the closest two
+  of a subset); [219, 220]
+- **Do the members of an ensemble differ**: `ensemble_decomposition` (what diversity wins), `pairwise_disagreement`
+  (predictions of every two), `false_false_true` (errors that averaging repairs), `vulnerability_diversity` (weak
+  features shared or not), `transfer_rate` (attacks that carry over); [199, 200, 205, 211, 229]
+- **Where did training end up**: `bezier` (a curve between networks), `mode_connectivity` (is there a barrier on it),
+  `classify_phase` (loss, sharpness, barrier, likeness together), `learning_improvement` (learning within a sequence),
+  `order_estimate_error` (parameters guessed without retraining); [51, 194, 235]
+- **A guarantee**: `seeger_bound` (a posterior, the tightest), `mcallester_bound` (likewise, has a gradient),
+  `occam_bound` (one hypothesis of a list), `binary_kl` and `kl_inverse` (parts of the first),
+  `cbc_certified_radius` (components: how far inputs may move); [56, 279]
+- **How complex is the fit**: `effective_parameters` (on new inputs too), `smoother_trace` (the classical one),
+  `smoother_from_leaves` (forests as smoothers), `boosting_smoother` (boosted trees), `inductive_bias_from_errors` (nats
+  of bias still missing), `scaled_ncx2_fit_moments` and `ncx2_log_cdf_approx` (parts of the last); [225, 238]
+- **Labels that cannot be trusted**: `complementary_unbiased_risk` (only wrong classes named),
+  `complementary_surrogate_score` (likewise, no inverse needed), `complementary_mixup_noise` (how much mixing spoils),
+  `prediction_oscillation` (moved since an earlier epoch), `local_outlier_factor` (odd among its neighbours);
+  [104, 108, 109, 223]
+
+Types: `ClassErrors`, `ClassScatter`, `Confusion`, `EnsembleDecomposition`, `OperatingCurves`, `PersistenceStatistics`,
+`PhaseThresholds`, `PowerLaw`, `PrecisionRecall`, `Recognizability`, `ScaledNcx2`, `StreamSummary`.
+"""
 
 from jaxlab.metrics.accuracy import (
     ClassErrors,
