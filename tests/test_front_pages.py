@@ -1,4 +1,4 @@
-"""Every namespace's docstring is its front page: which function answers which need, and which papers stand behind it."""
+"""The reference: every namespace has a front page of needs and papers, and every formula is one that pdoc renders."""
 
 import importlib
 import inspect
@@ -6,6 +6,7 @@ import pkgutil
 import re
 
 import pytest
+from pdoc.docstrings import convert
 
 import jaxlab
 from jaxlab import papers
@@ -49,3 +50,18 @@ def test_the_front_page_names_nothing_else(namespace):
     listed = [line for line in page.splitlines() if line.startswith(("- ", "  "))]
     words = {word for line in listed for word in re.findall(r"(?<![.`])`(\w+)`", line)}
     assert words <= names, "not public here"
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES)
+def test_pdoc_renders_every_text_and_formula(namespace):
+    module = importlib.import_module(f"jaxlab.{namespace}")
+    for name in page_of(namespace)[1]:
+        text = inspect.getdoc(getattr(module, name)) or ""
+        assert text, f"{namespace}.{name} has no text"
+        page = convert(text, "google", None)
+        assert ":math:" not in page.replace("`:math:`", ""), name
+        assert ".. " not in page.replace("...", ""), f"{namespace}.{name}: a directive is left"
+        assert page.count("$$") == 2 * text.count(".. math::"), name
+        for formula in re.findall(r"\$\$(.*?)\$\$", page, flags=re.DOTALL):
+            assert formula.count("{") == formula.count("}"), f"{namespace}.{name}: {formula}"
+            assert not re.search(r"\\q?quad[A-Za-z]", formula), f"{namespace}.{name}: lines of a formula ran together"
