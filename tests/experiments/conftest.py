@@ -3,6 +3,7 @@
 import functools
 import types
 
+import jax
 import numpy as np
 import pytest
 from coin import GOOD, Config
@@ -33,3 +34,12 @@ def question(tmp_path, monkeypatch):
 
     module.run = run
     return module
+
+
+@pytest.fixture
+def light_compiler():
+    """Compiles without most optimisations, in half the time: for runs that show that everything works end to end."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -19,7 +19,7 @@ from jaxlab import nn
 RNG = np.random.default_rng(0)
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]) == 0
     result = json.loads((tmp_path / "out" / "results.json").read_text())

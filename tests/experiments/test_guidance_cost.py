@@ -16,7 +16,7 @@ from experiments.guidance_guests import GUESTS
 from jaxlab import guidance
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
     assert answer(question, argv) == 0

@@ -58,7 +58,7 @@ def test_majority_counts_the_labels_before():
     assert guessed.tolist() == [[0, 2, 2, 2, 0]]
 
 
-def test_quick_run(tmp_path, monkeypatch):
+def test_quick_run(tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert answer(in_context_learning, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())

@@ -86,7 +86,7 @@ def test_tangent_kernel_contest():
     assert targets[0].value is None
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(tmp_path, light_compiler):
     assert answer(question, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["errors"] == {}

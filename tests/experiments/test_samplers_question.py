@@ -79,7 +79,7 @@ def test_target_and_its_distance_equal_those_of_scipy():
     np.testing.assert_allclose(got, kstest(np.repeat(x, counts), exact.cdf).statistic, atol=1e-3)
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(tmp_path, light_compiler):
     assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["errors"] == {}

@@ -83,7 +83,7 @@ def test_splits_are_disjoint_and_differ():
     assert (rows.test != supernet_search._split(labels, 1).test).any()
 
 
-def test_quick_run(tmp_path, monkeypatch):
+def test_quick_run(tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert answer(supernet_search, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "results.json").read_text())
