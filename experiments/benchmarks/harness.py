@@ -4,6 +4,7 @@ A benchmark module holds a docstring (its first line is the question), a frozen 
 overrides) and ``run(config, say) -> Report``; see ``experiments.benchmarks.analytic``.
 """
 
+import dataclasses
 import json
 import platform
 import statistics
@@ -31,8 +32,10 @@ __all__ = [
     "Target",
     "Timing",
     "as_json",
+    "as_set",
     "busy",
     "compare",
+    "contests",
     "growth",
     "growths",
     "machine",
@@ -115,6 +118,29 @@ class Ratio(NamedTuple):
     median: float
     low: float
     high: float
+
+
+# --- contests and targets
+
+
+def contests(
+    held: Mapping[str, Callable[[Any, Callable[[str], None]], tuple[Sequence[Result], Sequence[Target]]]],
+    config: Any,
+    say: Callable[[str], None],
+) -> tuple[list[Result], list[Target]]:
+    """Holds those that ``config.contests`` names, in its order and each once."""
+    results: list[Result] = []
+    targets: list[Target] = []
+    for name in dict.fromkeys(config.contests):
+        found, judged = held[name](config, say)
+        results += found
+        targets += judged
+    return results, targets
+
+
+def as_set(config: Any, *free: str) -> bool:
+    """Whether a configuration is the one that the targets were set for, but for the fields named in ``free``."""
+    return config == dataclasses.replace(type(config)(), **{name: getattr(config, name) for name in free})
 
 
 # --- measuring

@@ -16,7 +16,18 @@ import jax
 import numpy as np
 
 from experiments.benchmarks import ntk_contest
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, compare, race
+from experiments.benchmarks.harness import (
+    Entry,
+    Race,
+    Report,
+    Result,
+    Target,
+    Timing,
+    as_set,
+    compare,
+    contests,
+    race,
+)
 from jaxlab import metrics, selection
 
 __all__ = ["CONTESTS", "QUICK", "Config", "run"]
@@ -84,17 +95,13 @@ Found = tuple[list[Result], list[Target]]
 
 def run(config: Config, say: Say) -> Report:
     """Runs the contests, each with its own peer."""
-    contests: Mapping[str, Callable[[Config, Say], Found]] = {
+    held: Mapping[str, Callable[[Config, Say], Found]] = {
         "vendi": _vendi,
         "dcov": _dcov,
         "divprune": _divprune,
         "ntk": _ntk,
     }
-    results, targets = [], []
-    for name in dict.fromkeys(config.contests):
-        found, judged = contests[name](config, say)
-        results += found
-        targets += judged
+    results, targets = contests(held, config, say)
     notes = (
         "error: relative, of the number or of the share of tokens that the peer keeps too, against the peer's",
         "A larger sample has no peer where the peer would compare all pairs; MB: what the program works in.",
@@ -127,16 +134,8 @@ def _with_errors(timings: Mapping[str, Timing], peer: str) -> list[Timing]:
     return [t._replace(facts={"error": abs(float(t.output) / exact - 1)}) for t in timings.values()]
 
 
-def _as_set(config: Config) -> bool:
-    """Whether the sizes are those that the targets were set for."""
-    default = Config()
-    return config == dataclasses.replace(
-        default, contests=config.contests, repeats=config.repeats, patience=config.patience
-    )
-
-
 def _target(config: Config, sentence: str, value: float, op: str, bound: float) -> Target:
-    return Target(sentence, value if _as_set(config) else None, op, bound)
+    return Target(sentence, value if as_set(config, "contests", "repeats", "patience") else None, op, bound)
 
 
 # --- Vendi score

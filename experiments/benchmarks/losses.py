@@ -16,7 +16,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, compare, growths, race
+from experiments.benchmarks.harness import (
+    Entry,
+    Race,
+    Report,
+    Result,
+    Target,
+    Timing,
+    as_set,
+    compare,
+    contests,
+    growths,
+    race,
+)
 from jaxlab import losses, vision
 
 __all__ = ["CONTESTS", "QUICK", "Config", "run"]
@@ -80,17 +92,13 @@ Found = tuple[list[Result], list[Target]]
 
 def run(config: Config, say: Say) -> Report:
     """Runs the contests, each with its own peer."""
-    contests: Mapping[str, Callable[[Config, Say], Found]] = {
+    held: Mapping[str, Callable[[Config, Say], Found]] = {
         "pairs": _pairs,
         "margin": _margin,
         "z_loss": _z_loss,
         "detection": _detection,
     }
-    results, targets = [], []
-    for name in dict.fromkeys(config.contests):
-        found, judged = contests[name](config, say)
-        results += found
-        targets += judged
+    results, targets = contests(held, config, say)
     notes = (
         "Values and gradients; of IoU the values. error: of the value, relative to the peer's.",
         "matrices: scratch space of the compiled gradient, in B x B float32 matrices.",
@@ -197,7 +205,7 @@ def _detection(config: Config, say: Say) -> Found:
     boxes = np.concatenate([corners, corners + 1 + 30 * rng.random(corners.shape, np.float32)], axis=1)
     pair = boxes[: config.boxes[0]], boxes[config.boxes[0] :]
 
-    contests = {
+    pairs = {
         f"sigmoid focal loss, {classes} classes": [
             Entry("torchvision, focal", functools.partial(_torch_focal, logits, hits)),
             Entry("jaxlab, focal (optax)", functools.partial(_compiled, _focal, logits, hits)),
@@ -208,7 +216,7 @@ def _detection(config: Config, say: Say) -> Found:
         ],
     }
     results, targets = [], []
-    for (work, entries), size in zip(contests.items(), (rows, config.boxes[0]), strict=True):
+    for (work, entries), size in zip(pairs.items(), (rows, config.boxes[0]), strict=True):
         timings = _timed(config, size, work, entries, say)
         results.append(Result(size, work, timings))
         ratio = compare(timings[0], timings[1]).median
@@ -256,11 +264,7 @@ def _value(output: Any) -> Any:
 
 def _target(config: Config, sentence: str, value: float | None, op: str, bound: float) -> Target:
     """Set for the first configuration; every other run leaves it open."""
-    default = Config()
-    as_set = config == dataclasses.replace(
-        default, contests=config.contests, repeats=config.repeats, patience=config.patience
-    )
-    return Target(sentence, value if as_set else None, op, bound)
+    return Target(sentence, value if as_set(config, "contests", "repeats", "patience") else None, op, bound)
 
 
 # --- peers
