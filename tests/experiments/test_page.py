@@ -206,6 +206,11 @@ def test_a_reader_finds_what_they_came_for(folder, browser):
     assert len(shown("#claim-table tbody tr")) == 3
 
     # On a phone nothing is wider than the screen.
+    wide = """
+    return [...document.querySelectorAll('body *')].filter(e => !e.closest('.scroll *, .skip, thead') &&
+      e.getBoundingClientRect().right > window.innerWidth + 1).map(e => e.outerHTML.slice(0, 200))
+    """
+    assert browser.execute_script(wide) == []
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert browser.get_log("browser") == []
     unnamed = "return [...document.querySelectorAll('input, select')].filter(e => !e.labels.length).length"
