@@ -1,6 +1,6 @@
 """``python -m experiments`` lists the questions, ``... NAME`` answers one, ``... all`` every one of them.
 
-``python -m experiments report`` writes a page with all results.
+``python -m experiments report`` writes a page with all results, ``... publish`` a small copy and a table of the claims.
 """
 
 import ast
@@ -63,7 +63,8 @@ def _length(value: ast.expr | None) -> int | None:
 def _print_list(known: Sequence[Question]) -> None:
     print("usage: python -m experiments NAME [options]; NAME --help shows the options")
     print("       python -m experiments all      answers every question")
-    print("       python -m experiments report   writes a page with all results\n")
+    print("       python -m experiments report   writes a page with all results")
+    print("       python -m experiments publish  makes a small copy of them, with a table of all claims\n")
     width = max((len(entry.name) for entry in known), default=0)
     for entry in known:
         counts = [
@@ -82,7 +83,7 @@ def main(argv: Sequence[str]) -> int:
     name = argv[0].replace("-", "_")
     try:
         names = [entry.name for entry in known]
-        if name in ("all", "report"):
+        if name in ("all", "report", "publish"):
             return _together(name, argv[1:], known)
         if name not in names:
             close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
@@ -101,15 +102,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _together(name: str, argv: Sequence[str], known: Sequence[Question]) -> int:
-    """What concerns all questions: a run of every one of them, or the page that shows their results."""
+    """What concerns all questions: a run of every one of them, the page of their results, or a small copy."""
     try:
         if name == "all":
             from experiments.all_questions import answer_all
 
             return answer_all(argv, [entry.name for entry in known])
+        sentences = [(entry.name, entry.question) for entry in known]
+        if name == "publish":
+            from experiments.publish import publish
+
+            return publish(argv, sentences)
         from experiments.page.render import write_page
 
-        return write_page(argv, [(entry.name, entry.question) for entry in known])
+        return write_page(argv, sentences)
     except ModuleNotFoundError as error:
         raise missing_package(error) from error
 

@@ -24,7 +24,7 @@ from rich.table import Table
 from experiments import ledger, report
 from experiments.errors import UserError
 
-__all__ = ["Common", "Outcome", "answer_all", "load_outcomes"]
+__all__ = ["Common", "Outcome", "answer_all", "load_progress"]
 
 PROGRESS, LOGS, LOCK = "progress.json", "logs", "run.lock"
 INTERRUPTED = 130
@@ -133,7 +133,7 @@ def _answer_all(common: Common, names: Sequence[str], command: Sequence[str]) ->
 
     def done(name: str, outcome: Outcome) -> None:
         outcomes[name] = outcome
-        ledger.save(common.out / PROGRESS, {"options": options, "questions": outcomes})
+        ledger.save(common.out / PROGRESS, {"options": options, "jobs": jobs, "questions": outcomes})
         finished = sum(other in outcomes and outcomes[other].code == 0 for other in names)
         console.print(
             f"[{finished}/{len(names)}] {name}: {_summary(common.out / name, outcome)}, "
@@ -155,27 +155,24 @@ def _resumed(common: Common, options: Mapping[str, Any]) -> dict[str, Outcome]:
     Raises:
       UserError: it had other options.
     """
-    try:
-        before = json.loads((common.out / PROGRESS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
     if not common.resume:
-        (common.out / PROGRESS).unlink()
+        (common.out / PROGRESS).unlink(missing_ok=True)
         return {}
-    if before.get("options") != options:
+    before = load_progress(common.out)
+    if before and before.get("options") != options:
         raise UserError(
             f"Cannot resume {common.out}: it was begun with {before.get('options')}, this run has {dict(options)}. "
             "Give the same options, or choose another --out."
         )
-    return load_outcomes(common.out)
+    return before.get("questions", {})
 
 
-def load_outcomes(out: pathlib.Path) -> dict[str, Outcome]:
-    """How the questions ended that a run of all has finished in that folder."""
+def load_progress(out: pathlib.Path) -> dict[str, Any]:
+    """What a run of all has written down in that folder: its options, and how the questions ended that it finished."""
     try:
         found = json.loads((out / PROGRESS).read_text(encoding="utf-8"))
-        return {name: Outcome(**outcome) for name, outcome in found["questions"].items()}
-    except (OSError, ValueError, KeyError, TypeError):
+        return found | {"questions": {name: Outcome(**outcome) for name, outcome in found["questions"].items()}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -17,7 +17,18 @@ from experiments.errors import UserError
 from experiments.report import spread
 from jaxlab import papers
 
-__all__ = ["Answer", "ClaimLine", "Function", "Page", "Row", "Table", "collect", "functions", "read_answer"]
+__all__ = [
+    "Answer",
+    "ClaimLine",
+    "Function",
+    "Page",
+    "Row",
+    "Table",
+    "collect",
+    "functions",
+    "read_answer",
+    "read_answers",
+]
 
 
 class Row(NamedTuple):
@@ -82,6 +93,7 @@ class Page(NamedTuple):
 
     version: str
     answers: Sequence[Answer]
+    damaged: Sequence[str]  # folders of results that could not be read
     unanswered: Sequence[tuple[str, str]]
     papers: Sequence[papers.Paper]
     coverage: Mapping[str, tuple[int, int]]
@@ -99,11 +111,8 @@ def collect(out: pathlib.Path, known: Iterable[tuple[str, str]]) -> Page:
       UserError: there are no results.
     """
     sentences = dict(known)
-    folders = sorted({path.parent for path in out.rglob(ledger.RESULTS)})
-    read = [answer for folder in folders if (answer := read_answer(folder)) is not None]
-    answers = [answer._replace(sentence=answer.sentence or sentences.get(answer.name, "")) for answer in read]
-    if not answers:
-        raise UserError(f"There are no results in {out}: run python -m experiments all --out {out}")
+    read, damaged = read_answers(out)
+    answers = [answer._replace(sentence=answer.sentence or sentences.get(answer.name, "")) for answer in read.values()]
     answers.sort(key=lambda answer: (answer.name, answer.dataset))
     found = {answer.name for answer in answers}
     listed = papers.load()
@@ -111,12 +120,29 @@ def collect(out: pathlib.Path, known: Iterable[tuple[str, str]]) -> Page:
     return Page(
         jaxlab.__version__,
         answers,
+        [folder.relative_to(out).as_posix() for folder in damaged],
         [(name, sentence) for name, sentence in sentences.items() if name not in found],
         listed,
         papers.coverage(listed),
         library,
         {name: inspect.getdoc(importlib.import_module(f"jaxlab.{name}")) or "" for name in library},
     )
+
+
+def read_answers(out: pathlib.Path) -> tuple[dict[pathlib.Path, Answer], list[pathlib.Path]]:
+    """The answers by folder, anywhere in ``out``, and the folders whose results are damaged.
+
+    Raises:
+      UserError: there are no results.
+    """
+    folders = sorted({path.parent for path in out.rglob(ledger.RESULTS)})
+    read = {folder: read_answer(folder) for folder in folders}
+    answers = {folder: answer for folder, answer in read.items() if answer is not None}
+    damaged = [folder for folder in folders if folder not in answers]
+    if not answers:
+        left = f"all that is there is damaged: {', '.join(map(str, damaged))}; " if damaged else ""
+        raise UserError(f"There are no results in {out}: {left}run python -m experiments all --out {out}")
+    return answers, damaged
 
 
 def read_answer(folder: pathlib.Path) -> Answer | None:
@@ -194,6 +220,7 @@ def _made(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]
     command = ["python -m experiments", config["question"], f"--seeds {config['seeds']}"]
     command += ["--quick"] if config["quick"] else []
     command += [f"--dataset {config['dataset']}"] if config["dataset"] else []
+    machine = found.get("machine", {})
     return {
         "Command": " ".join(command),
         "Data": f"{config['dataset']} (sha256 {config['digest'][:16]})"
@@ -202,7 +229,8 @@ def _made(found: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, str]
         "Configuration": ", ".join(f"{key} = {value}" for key, value in config["config"].items()),
         "Seeds": f"{config['seeds']}" + (f", {found['seed_scope']}" if found["seed_scope"] else ""),
         "Versions": ", ".join(f"{name} {version}" for name, version in found["versions"].items()),
-        "Machine": ", ".join(f"{key} {value}" for key, value in found.get("machine", {}).items()) or config["device"],
+        "Machine": ", ".join(f"{key} {value}" for key, value in machine.items() if key != "load") or config["device"],
+        "Load": f"{machine['load']} when it ended" if machine.get("load") is not None else "",
     }
 
 

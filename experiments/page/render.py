@@ -41,6 +41,8 @@ def write_page(argv: Sequence[str], known: Sequence[tuple[str, str]]) -> int:
         return 2
     except SystemExit as stop:  # tyro has printed what is wrong, or the help
         return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+    for folder in page.damaged:
+        print(f"warning: {out / folder} is damaged and left out.", file=sys.stderr)
     claims = sum(len(answer.claims) for answer in page.answers)
     print(f"{len(page.answers)} answers, {claims} claims: {out / PAGE}")
     return 0

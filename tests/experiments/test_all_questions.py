@@ -11,7 +11,7 @@ import time
 import pytest
 
 import experiments.__main__ as main_module
-from experiments.all_questions import answer_all, load_outcomes
+from experiments.all_questions import answer_all, load_progress
 
 ROOT = pathlib.Path(__file__).parents[2]
 NAMES = ("good", "broken", "crash", "later")
@@ -60,7 +60,7 @@ def test_one_that_fails_costs_no_other(capsys):
     assert "4 of 4 questions to answer, 1 at a time" in printed
     assert "[1/4] good: 2 rows, 1 holds, 1 fails" in printed
     assert "crash: FAILED with exit code 3, see out/all/logs/crash.txt" in printed
-    assert {name: outcome.code for name, outcome in load_outcomes(pathlib.Path("out/all")).items()} == {
+    assert {name: outcome.code for name, outcome in load_progress(pathlib.Path("out/all"))["questions"].items()} == {
         "good": 0,
         "broken": 1,
         "crash": 3,

@@ -102,7 +102,15 @@ def test_damaged_results_are_left_out_and_none_at_all_is_said(folder, capsys):
     found = json.loads(path.read_text())
     path.write_text(json.dumps(found | {"rows": 3}))
     assert write_page(["--out", "out"], KNOWN) == 2
-    assert "There are no results in out: run python -m experiments all --out out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "There are no results in out: all that is there is damaged: out/coin-mine; run python -m exp" in said
+    shutil.copytree(path.parent, path.parents[1] / "whole")
+    (path.parents[1] / "whole" / "results.json").write_text(json.dumps(found))
+    assert write_page(["--out", "out"], KNOWN) == 0
+    assert "warning: out/coin-mine is damaged and left out." in capsys.readouterr().err
+    assert "are damaged and left out: coin-mine." in (folder / "index.html").read_text()
+    assert write_page(["--out", "nowhere"], KNOWN) == 2
+    assert "There are no results in nowhere: run python -m experiments all --out nowhere" in capsys.readouterr().err
     assert main_module.main(["report", "--nothing"]) == 2
 
 
