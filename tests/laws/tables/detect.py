@@ -2,7 +2,7 @@
 
 from jaxlab import detect
 from tests.laws.row import C, D, M, N, Row, inputs, mask, normal, prng, uniform
-from tests.laws.tables.analytic import stats
+from tests.laws.tables.analytic_statistics import stats
 
 SCORE = {
     "make": inputs(logits=normal(N, C), class_where=mask(C)),

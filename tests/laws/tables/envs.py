@@ -5,7 +5,7 @@ import numpy as np
 
 from jaxlab import envs
 from tests.laws.row import C, D, M, Row, inputs, integers, normal, prng, uniform
-from tests.laws.tables.losses import doc_tables
+from tests.laws.tables.losses_generative import doc_tables
 
 BANDIT = envs.bernoulli_bandit(jnp.array([0.3, 0.5, 0.6]))
 

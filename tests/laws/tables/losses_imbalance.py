@@ -73,4 +73,11 @@ ROWS = {
         bf16=("logits",),
         skip=MEMBERS,
     ),
+    "weighted_binary_cross_entropy": Row(
+        losses.weighted_binary_cross_entropy,
+        inputs(logits=normal(N, C), targets=uniform(N, C), pos_weight=uniform(C, low=0.5, high=2.0), where=mask(N, C)),
+        batch=("logits", "targets", "where"),
+        diff=("logits", "pos_weight"),
+        bf16=("logits", "targets"),
+    ),
 }

@@ -1,4 +1,4 @@
-"""Rows of jaxlab.losses: several domains, and changes of a weight that keep apart."""
+"""Rows of jaxlab.losses: several domains, features without dependence, and changes of a weight that keep apart."""
 
 from jaxlab import losses
 from tests.laws.row import C, D, M, N, Row, inputs, integers, mask, normal, uniform
@@ -44,5 +44,31 @@ ROWS = {
         couples=True,
         diff=("a", "b", "preserve", "diversify"),
         bf16=("a", "b", "weight"),
+    ),
+    "joint_distance_covariance": Row(
+        losses.joint_distance_covariance,
+        inputs(
+            xs=lambda rng: [normal(N, D)(rng), normal(N, 1)(rng), normal(N, 2)(rng)],
+            c=uniform(low=0.5, high=1.5),
+            where=mask(N),
+        ),
+        batch=("xs", "where"),
+        couples=True,
+        diff=("xs",),
+        bf16=("xs",),
+        tol=1e-4,
+    ),
+    "concatenated_distance_covariance": Row(
+        losses.concatenated_distance_covariance,
+        inputs(
+            predictions=normal(N, 1),
+            attributes=lambda rng: [normal(N, D)(rng), normal(N, 2)(rng)],
+            where=mask(N),
+        ),
+        batch=("predictions", "attributes", "where"),
+        couples=True,
+        diff=("predictions",),
+        bf16=("predictions",),
+        tol=1e-4,
     ),
 }

@@ -159,4 +159,54 @@ ROWS = {
     "knn_softmax/free": Row(losses.knn_softmax, static={"k": 3, "force_positive": False}, **VOTES),
     "look": Row(losses.look, static={"k": 3}, **PAIRS),
     "look/all": Row(losses.look, static={"k": None}, **PAIRS),
+    "template_margin": Row(
+        losses.template_margin,
+        inputs(
+            scores=normal(N, M),
+            template_labels=lambda rng: rng.permutation([0, 1, 2, 2, 1]),
+            labels=integers(N, high=3),
+            margin=uniform(low=1.0, high=2.0),
+            where=mask(N),
+        ),
+        batch=("scores", "labels", "where"),
+        diff=("scores", "margin"),
+        bf16=("scores",),
+    ),
+    "template_margin/distances": Row(
+        losses.template_margin,
+        inputs(
+            scores=uniform(N, M),
+            template_labels=lambda rng: rng.permutation([0, 1, 2, 2, 1]),
+            labels=integers(N, high=3),
+            where=mask(N),
+        ),
+        static={"similarity": False},
+        batch=("scores", "labels", "where"),
+        diff=("scores",),
+        bf16=("scores",),
+    ),
+    "info_nce": Row(
+        losses.info_nce,
+        inputs(
+            queries=normal(N, D), keys=normal(N, D), negatives=normal(M, D), temperature=uniform(low=0.5), where=mask(N)
+        ),
+        batch=("queries", "keys", "where"),
+        couples=True,
+        diff=("queries", "keys", "negatives"),
+        bf16=("queries", "keys", "negatives"),
+    ),
+    "prototypical": Row(
+        losses.prototypical,
+        inputs(support=normal(C, M, D), query=normal(N, D), labels=integers(N, high=C), where=mask(N)),
+        batch=("query", "labels", "where"),
+        diff=("support", "query"),
+        bf16=("support", "query"),
+    ),
+    "supervised_contrastive": Row(
+        losses.supervised_contrastive,
+        inputs(queries=normal(N, D), keys=normal(M, D), positives=mask(N, M), temperature=uniform(low=0.5)),
+        batch=("queries", "positives"),
+        diff=("queries", "keys"),
+        bf16=("queries", "keys"),
+    ),
 }

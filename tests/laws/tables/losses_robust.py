@@ -161,4 +161,16 @@ ROWS = {
         diff=("data_energy", "noise_energy", "noise_log_q"),
         bf16=("data_energy", "noise_energy"),
     ),
+    "squared_hinge_ovr": Row(
+        losses.squared_hinge_ovr,
+        inputs(
+            logits=normal(N, C),
+            labels=integers(N, high=C - 1),
+            class_where=lambda rng: np.arange(C) < rng.integers(C - 1, C + 1),
+            where=mask(N),
+        ),
+        batch=("logits", "labels", "where"),
+        diff=("logits",),
+        bf16=("logits",),
+    ),
 }

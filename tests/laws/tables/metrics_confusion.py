@@ -39,4 +39,12 @@ ROWS = {
         batch=("scores", "relevance"),
         bf16=("scores",),
     ),
+    "confusion_matrix": Row(
+        metrics.confusion_matrix,
+        inputs(predictions=integers(N, high=C), labels=integers(N, high=C), where=mask(N)),
+        static={"num_classes": C},
+        batch=("predictions", "labels", "where"),
+        couples=True,
+    ),
+    "mean_iou": Row(metrics.mean_iou, inputs(confusion=uniform(N, C, C)), batch=("confusion",), diff=("confusion",)),
 }
