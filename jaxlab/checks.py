@@ -18,6 +18,7 @@ __all__ = [
     "at_least",
     "batch_match",
     "broadcast_mask",
+    "broadcasts_to",
     "divisible",
     "floating",
     "in_range",
@@ -103,10 +104,15 @@ def broadcast_mask(value: ArrayLike | None, name: str, shape: tuple[int, ...]) -
     array = _as_array(value, name)
     if array.dtype != jnp.bool_:
         raise TypeError(f"{name} must be boolean (True = counts), got {_describe(array)}")
-    try:
-        return jnp.broadcast_to(array, shape)
-    except ValueError as error:
-        raise ValueError(f"{name} must broadcast to {list(shape)}, got {list(array.shape)}") from error
+    return jnp.broadcast_to(broadcasts_to(array, name, shape), shape)
+
+
+def broadcasts_to(array: Array, name: str, shape: tuple[int, ...]) -> Array:
+    """The array as it came, if it broadcasts to ``shape``."""
+    lengths = zip(array.shape[::-1], shape[::-1], strict=False)
+    if array.ndim > len(shape) or any(own not in (1, wanted) for own, wanted in lengths):
+        raise ValueError(f"{name} must broadcast to {list(shape)}, got {list(array.shape)}")
+    return array
 
 
 def same_shape(a: Array, name_a: str, b: Array, name_b: str) -> None:

@@ -62,6 +62,16 @@ BAD = {
         ValueError,
         r"where must broadcast to \[2, 3\], got \[2\]",
     ),
+    "broadcasts_to: another length": (
+        lambda: checks.broadcasts_to(X, "scale", (2, 4)),
+        ValueError,
+        r"scale must broadcast to \[2, 4\], got \[2, 3\]",
+    ),
+    "broadcasts_to: an axis more": (
+        lambda: checks.broadcasts_to(X[None], "scale", (2, 3)),
+        ValueError,
+        r"scale must broadcast to \[2, 3\], got \[1, 2, 3\]",
+    ),
     "mask: integers": (lambda: checks.mask(IDS, "where", (2,)), TypeError, r"where must be boolean .* got int32\[2\]"),
     "mask: floats": (lambda: checks.mask(ROW, "where", (3,)), TypeError, "where must be boolean"),
     "mask: another shape": (
@@ -181,6 +191,7 @@ def test_arrays_come_back_with_their_dtype():
     np.testing.assert_array_equal(checks.mask([True, False], "where", (2,)), YES)
     assert checks.mask(None, "where", (2,)) is None
     np.testing.assert_array_equal(checks.broadcast_mask(YES, "where", (3, 2)), jnp.tile(YES, (3, 1)))
+    assert checks.broadcasts_to(ROW, "scale", (2, 3)) is ROW
     np.testing.assert_array_equal(checks.broadcast_mask(None, "where", (3, 2)), jnp.ones((3, 2), bool))
     assert checks.one_of("sum", "kind", ("sum", "mean")) == "sum"
     assert checks.divisible(6, "width", 3) == 6

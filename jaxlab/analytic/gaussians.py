@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.kernels import pairwise_sq_dists
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["ClassSamples", "borrow_gaussian", "sample_class_gaussians"]
@@ -76,7 +76,7 @@ def sample_class_gaussians(
         turn = lambda pair: jnp.matmul(roots[pair[0]], pair[1], precision="highest")  # noqa: E731
         moved = jax.lax.map(turn, (own, noise), batch_size=min(64, total))
     else:
-        deviations = jnp.where(spread > 0, jnp.sqrt(jnp.where(spread > 0, spread, 1.0)), 0.0)
+        deviations = safe_sqrt(spread)
         shaped = deviations.reshape(deviations.shape + (1,) * (2 - deviations.ndim))
         moved = jnp.broadcast_to(shaped, means.shape)[own] * noise
     features = jnp.where(exists[:, None], means[own] + moved, 0.0)

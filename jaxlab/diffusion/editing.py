@@ -107,10 +107,7 @@ def flow_edit_step(
         direction += expand(jnp.asarray(omega, dtype) - 1.0, direction, "omega") * (direction - worse)
     if mask is not None:
         allowed = jnp.asarray(mask(from_source, from_target) if callable(mask) else mask).astype(dtype)
-        shape = (1,) * (z.ndim - allowed.ndim) + allowed.shape
-        if len(shape) != z.ndim or any(a not in (1, b) for a, b in zip(shape, z.shape, strict=True)):
-            raise ValueError(f"mask must broadcast to {list(z.shape)}, got shape {list(allowed.shape)}")
-        direction *= allowed
+        direction *= checks.broadcasts_to(allowed, "mask", z.shape)
     return (wide + expand(jnp.asarray(t_next, dtype) - jnp.asarray(t, dtype), wide) * direction).astype(z.dtype)
 
 

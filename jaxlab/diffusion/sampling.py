@@ -300,8 +300,7 @@ def inpaint(
     to, back = (lambda z: z, lambda z: z) if basis is None else basis
     turned = process if process.center is None else process._replace(center=to(process.center))
     wide = to(x.astype(accumulation_dtype(x)))
-    if mask.ndim > wide.ndim or any(m not in (1, n) for m, n in zip(mask.shape[::-1], wide.shape[::-1], strict=False)):
-        raise ValueError(f"known must broadcast to {list(wide.shape)}, got shape {list(mask.shape)}")
+    checks.broadcasts_to(mask, "known", wide.shape)
     target = jnp.where(mask, centered(to(data.astype(wide.dtype)), turned), 0.0)
     drawn = expand(process.alpha(t), wide) * target + expand(process.std(t), wide) * normal(keys, wide)
     return back(jnp.where(mask, uncentered(drawn, turned), wide)).astype(x.dtype)

@@ -63,9 +63,7 @@ def blend_windows(
         raise ValueError(f"starts must have shape [{chunks.shape[0]}], one per window, got {list(starts.shape)}")
     wide = chunks.astype(accumulation_dtype(chunks))
     weights = jnp.asarray(weights, wide.dtype)
-    shape = (1,) * (2 - weights.ndim) + weights.shape
-    if len(shape) != 2 or any(a not in (1, b) for a, b in zip(shape, chunks.shape[:2], strict=True)):
-        raise ValueError(f"weights must broadcast to {list(chunks.shape[:2])}, got shape {list(weights.shape)}")
+    checks.broadcasts_to(weights, "weights", chunks.shape[:2])
     weights = jnp.broadcast_to(weights, chunks.shape[:2]).reshape(*chunks.shape[:2], *(1,) * (chunks.ndim - 2))
     # Wrapped by hand where the sequence is a circle; elsewhere a negative place must not count from the end.
     places = _places(starts, chunks.shape[1], length, circular)

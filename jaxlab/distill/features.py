@@ -48,9 +48,5 @@ def feature_mse(
     ours, theirs = map(numerics.normalize, pair) if normalize else pair
     squares = jnp.square(ours - theirs)
     if weights is not None:
-        weights = checks.floating(weights, "weights")
-        try:
-            squares = squares * jnp.broadcast_to(weights, squares.shape)
-        except ValueError as error:
-            raise ValueError(f"weights must broadcast to {list(squares.shape)}, got {list(weights.shape)}") from error
+        squares = squares * checks.broadcasts_to(checks.floating(weights, "weights"), "weights", squares.shape)
     return jnp.mean(squares, axis=tuple(range(1, squares.ndim)))

@@ -9,7 +9,7 @@ from jaxlab import checks
 from jaxlab.guidance.rules import per_sample as _per_sample
 from jaxlab.kernels import cosine_similarity
 from jaxlab.numerics import normalize
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["attention_away", "negative_away_attention", "negative_token_merge", "sun_attention"]
@@ -165,22 +165,13 @@ def sun_attention(
         return array.astype(dtype).reshape(z.shape[0] if per_sample else 1, -1)
 
     squares = jnp.sum(flat(z) ** 2, axis=1, keepdims=True)
-    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    length = safe_sqrt(squares)
     result = z.astype(dtype)
     for sign, name, _, *affine in branches:
         checks.same_shape(z, "z", arrays[name], f"z_{name}")
-        a, b = (_trailing(value, what, result) for what, value in affine)
+        a, b = (checks.broadcasts_to(jnp.asarray(value, dtype), what, z.shape) for what, value in affine)
         result += sign * (a * (length * normalize(flat(arrays[name]))).reshape(z.shape) + b)
     return result.astype(z.dtype)
-
-
-def _trailing(value: ArrayLike, name: str, like: Array) -> Array:
-    """An array that broadcasts to the shape of ``like``."""
-    array = jnp.asarray(value, like.dtype)
-    pairs = zip(array.shape[::-1], like.shape[::-1], strict=False)
-    if array.ndim > like.ndim or any(a not in (1, b) for a, b in pairs):
-        raise ValueError(f"{name} must broadcast to {list(like.shape)}, got shape {list(array.shape)}")
-    return array
 
 
 def negative_token_merge(

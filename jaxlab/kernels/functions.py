@@ -99,12 +99,7 @@ def hilbert_kernel(x: ArrayLike, y: ArrayLike | None = None, *, alpha: ArrayLike
 def _width(value: ArrayLike, name: str, distances: Array) -> Array:
     """The hyperparameter as an array, if it broadcasts to them; NaN where it is not positive."""
     width = jnp.asarray(value)
-    try:
-        fits = jnp.broadcast_shapes(width.shape, distances.shape) == distances.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"{name} must broadcast to {list(distances.shape)}, got {list(width.shape)}")
+    checks.broadcasts_to(width, name, distances.shape)
     return jnp.where(width > 0, width, jnp.nan)
 
 

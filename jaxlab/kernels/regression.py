@@ -90,6 +90,9 @@ def gp_posterior(
 
     .. math:: \mu = K_{qs} (K_{ss} + \lambda I)^{-1} Y, \qquad C = K_{qq} - K_{qs} (K_{ss} + \lambda I)^{-1} K_{sq}
 
+    The covariance is that of all queries together. ``nas.gaussian_process`` takes points, has one kernel, and gives the
+    deviation of each query alone and the likelihood of the targets.
+
     Args:
       query_gram: float [M, N], kernel of queries and support points.
       support_gram: float [N, N], symmetric, kernel of the support points.

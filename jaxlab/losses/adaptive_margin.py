@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.losses.margin import added, classified, per_example, picked
+from jaxlab.losses.labelled import of_label
+from jaxlab.losses.margin import added, classified
 from jaxlab.losses.metric_learning import gathered
 from jaxlab.typing import Array, ArrayLike
 
@@ -64,16 +65,16 @@ def mada_cos_parameters(
     Retrieval" (2023). Checked against the authors' code; the bound on 1 - c is added here, and sums of exponentials are
     kept as logarithms.
     """
-    cosine, labels, counts, known = classified(cosine, "cosine", labels, where)
+    rows = classified(cosine, "cosine", labels, where)
+    cosine, labels = jax.lax.stop_gradient(rows.logits), rows.labels
     if cosine.shape[1] < 2:
         raise ValueError(f"cosine must have at least two classes, got shape {list(cosine.shape)}")
     if isinstance(rho, float | int) and not 0 < rho < 1:
         raise ValueError(f"rho must lie in (0, 1), got {rho!r}")
     checks.positive(min_scale, "min_scale")
     checks.one_of(average, "average", ("median_example", "median", "mean"))
-    cosine, counts = jax.lax.stop_gradient(cosine), counts & known
-    labels = jnp.where(known, labels, 0)
-    targets, _, exist, offset = gathered(picked(cosine, labels), labels, counts, axis_name)
+    counts = rows.counts & rows.known
+    targets, _, exist, offset = gathered(of_label(cosine, labels), labels, counts, axis_name)
     number = jnp.sum(exist)
     place = jnp.maximum(number - 1, 0) // 2
     order = jnp.argsort(jnp.where(exist, targets, jnp.inf))
@@ -141,7 +142,6 @@ def mada_cos(
     """
     options = {"rho": rho, "min_scale": min_scale, "average": average, "where": where, "axis_name": axis_name}
     scale, margin = mada_cos_parameters(cosine, labels, **options)  # type: ignore[arg-type]
-    cosine, labels, counts, known = classified(cosine, "cosine", labels, where)
-    target = jnp.where(known, labels, 0)
-    logits = added(scale * cosine, target, jnp.broadcast_to(-scale * margin, target.shape))
-    return per_example(jax.nn.logsumexp(logits, axis=1) - picked(logits, target), counts, known)
+    rows = classified(cosine, "cosine", labels, where)
+    logits = added(scale * rows.logits, rows.labels, jnp.broadcast_to(-scale * margin, rows.labels.shape))
+    return rows.losses(jax.nn.logsumexp(logits, axis=1) - of_label(logits, rows.labels))

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["adversarial_linear_margin", "gan_discriminator", "gan_generator"]
@@ -113,7 +113,7 @@ def adversarial_linear_margin(
         length = jnp.sum(jnp.abs(wide))
     else:
         squares = jnp.sum(wide**2)
-        length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+        length = safe_sqrt(squares)
     sign = jnp.where(labels == 1, 1.0, -1.0).astype(dtype)
     score = jnp.matmul(rows, wide, precision="highest") + jnp.asarray(bias, dtype)
     worst = _softplus(jnp.asarray(eps, dtype) * length - sign * score, mask)

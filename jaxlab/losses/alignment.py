@@ -1,11 +1,10 @@
 """Losses that bring features to the direction of others."""
 
-import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics import masked_mean, normalize
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.losses.embedding import clip_directional
+from jaxlab.numerics import masked_mean
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["feature_alignment"]
@@ -16,7 +15,8 @@ def feature_alignment(features: ArrayLike, targets: ArrayLike, *, where: ArrayLi
 
     .. math:: \ell_b = 1 - \frac{1}{N} \sum_{n=1}^{N} \frac{\langle h_{bn}, z_{bn} \rangle}{\|h_{bn}\|\,\|z_{bn}\|}
 
-    Representation alignment minimises this minus 1, the negative cosine, with the weight 0.5 beside its own loss.
+    It is ``clip_directional`` of every token, averaged over the tokens of an example. Representation alignment
+    minimises this minus 1, the negative cosine, with the weight 0.5 beside its own loss.
 
     Args:
       features: float [B, ..., D], the tokens of a network (after its projector), or one vector per example [B, D].
@@ -38,15 +38,12 @@ def feature_alignment(features: ArrayLike, targets: ArrayLike, *, where: ArrayLi
     checks.same_shape(features, "features", targets, "targets")
     if features.ndim < 2:
         raise ValueError(f"features must have shape [B, ..., D], got {list(features.shape)}")
-    dtype = accumulation_dtype(features, targets)
     tokens = features.shape[:-1]
-    student, teacher = features.astype(dtype), jax.lax.stop_gradient(targets.astype(dtype))
     if where is None:
         counts = jnp.ones(tokens, bool)
     else:
         checked = checks.mask(where, "where", tokens if jnp.ndim(where) > 1 else tokens[:1])
         assert checked is not None
         counts = jnp.broadcast_to(checked.reshape(checked.shape + (1,) * (len(tokens) - checked.ndim)), tokens)
-    student, teacher = (jnp.where(counts[..., None], value, 0.0) for value in (student, teacher))
-    gap = 1.0 - jnp.sum(normalize(student, eps=0.0) * normalize(teacher, eps=0.0), axis=-1)
+    gap = clip_directional(features, targets, where=counts)
     return masked_mean(gap, counts, axis=tuple(range(1, gap.ndim)))

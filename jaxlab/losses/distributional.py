@@ -29,11 +29,7 @@ def _log_mean_exp(x: Array) -> Array:
 
 def _temperature(temperature: ArrayLike, shape: tuple[int, ...], dtype: jnp.dtype) -> Array:
     checks.positive(temperature, "temperature")
-    value = jnp.asarray(temperature, dtype)
-    try:
-        return jnp.broadcast_to(value, shape)
-    except ValueError as error:
-        raise ValueError(f"temperature must broadcast to {list(shape)}, got {list(value.shape)}") from error
+    return jnp.broadcast_to(checks.broadcasts_to(jnp.asarray(temperature, dtype), "temperature", shape), shape)
 
 
 def ldr_kl(

@@ -19,7 +19,8 @@ def clip_directional(directions: ArrayLike, targets: ArrayLike, *, where: ArrayL
 
     .. math:: \ell_n = 1 - \frac{\langle \Delta I_n, \Delta T \rangle}{\|\Delta I_n\|\,\|\Delta T\|}
 
-    Every example is asked to move in the same direction; ``directional_moment`` leaves them freer.
+    Every example is asked to move in the same direction; ``directional_moment`` leaves them freer. For features of
+    tokens ``feature_alignment`` is its mean over the tokens of an example.
 
     Args:
       directions: float [..., D], embedding of the adapted image minus that of its source.

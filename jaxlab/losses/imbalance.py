@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.losses.divergence import kl_divergence
+from jaxlab.losses.labelled import labelled, of_label
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -55,23 +56,14 @@ def logit_adjusted_cross_entropy(
 
     Reference: Menon et al., "Long-tail learning via logit adjustment" (2021). Standard.
     """
-    logits, labels, mask = _checked(logits, labels, where)
+    rows = labelled(logits, labels, where, fewest=1)
     adjustment = checks.floating(adjustment, "adjustment")
-    try:
-        fits = jnp.broadcast_shapes(adjustment.shape, logits.shape) == logits.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"adjustment must broadcast to logits {list(logits.shape)}, got {list(adjustment.shape)}")
-    dtype = accumulation_dtype(logits, adjustment)
-    adjusted = logits.astype(dtype) + adjustment.astype(dtype)
-    if mask is not None:
-        adjusted = jnp.where(mask[..., None], adjusted, 0.0)
-    inside = (labels >= 0) & (labels < logits.shape[-1])
-    index = jnp.where(inside, labels, 0)[..., None]
-    loss = -jnp.take_along_axis(jax.nn.log_softmax(adjusted), index, axis=-1)[..., 0]
-    loss = jnp.where(inside, loss, jnp.nan)
-    return loss if mask is None else jnp.where(mask, loss, 0.0)
+    checks.broadcasts_to(adjustment, "adjustment", rows.logits.shape)
+    dtype = accumulation_dtype(rows.logits, adjustment)
+    adjusted = rows.logits.astype(dtype) + adjustment.astype(dtype)
+    if where is not None:  # an adjustment of a hidden row may be anything
+        adjusted = jnp.where(rows.counts[..., None], adjusted, 0.0)
+    return rows.losses(-of_label(jax.nn.log_softmax(adjusted), rows.labels))
 
 
 def class_prior(counts: ArrayLike) -> Array:
@@ -249,28 +241,13 @@ def confident_consistency(
     Reference: Zhao et al., "MDCS: More Diverse Experts with Consistency Self-distillation for Long-tailed Recognition"
     (2023). Checked against the authors' code.
     """
-    student, labels, mask = _checked(student_logits, labels, where, "student_logits")
+    rows = labelled(student_logits, labels, where, names=("student_logits", "labels"), fewest=1)
     teacher = checks.floating(teacher_logits, "teacher_logits")
-    checks.same_shape(student, "student_logits", teacher, "teacher_logits")
-    inside = (labels >= 0) & (labels < student.shape[-1])
-    kept = (jnp.argmax(teacher, axis=-1) == labels) | ~inside
-    if mask is not None:
-        kept &= mask
-    student, teacher = (jnp.where(kept[..., None], z, jnp.zeros_like(z)) for z in (student, teacher))
+    checks.same_shape(rows.logits, "student_logits", teacher, "teacher_logits")
+    kept = ((jnp.argmax(teacher, axis=-1) == rows.labels) | ~rows.known) & rows.counts
+    student, teacher = (jnp.where(kept[..., None], z, jnp.zeros_like(z)) for z in (rows.logits, teacher))
     loss = kl_divergence(student, jax.lax.stop_gradient(teacher), temperature=temperature)
-    return jnp.where(kept, jnp.where(inside, loss, jnp.nan), 0.0), kept
-
-
-def _checked(
-    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, name: str = "logits"
-) -> tuple[Array, Array, Array | None]:
-    """Logits [..., K], labels and mask [...]."""
-    logits, labels = checks.floating(logits, name), checks.integer(labels, "labels")
-    if logits.ndim < 1 or logits.shape[-1] < 1 or logits.shape[:-1] != labels.shape:
-        raise ValueError(
-            f"{name} must have shape [..., K] around labels {list(labels.shape)}, got {list(logits.shape)}"
-        )
-    return logits, labels, checks.mask(where, "where", labels.shape)
+    return rows._replace(counts=kept).losses(loss), kept
 
 
 def _numbers(values: ArrayLike, name: str) -> Array:

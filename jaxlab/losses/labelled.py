@@ -25,16 +25,22 @@ class Labelled(NamedTuple):
 
 
 def labelled(
-    logits: ArrayLike, labels: ArrayLike, where: ArrayLike | None, *, names: tuple[str, str] = ("logits", "labels")
+    logits: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike | None,
+    *,
+    names: tuple[str, str] = ("logits", "labels"),
+    fewest: int = 2,
 ) -> Labelled:
-    """Checked logits [..., K] in float32 or wider, and labels that can be looked up."""
+    """Checked logits [..., K] of at least ``fewest`` classes in float32 or wider, and labels that can be looked up."""
     logits, labels = checks.floating(logits, names[0]), checks.integer(labels, names[1])
     if logits.ndim != labels.ndim + 1 or logits.shape[:-1] != labels.shape:
         raise ValueError(
             f"{names[0]} must have shape {[*labels.shape, 'K']} to match {names[1]}, got {list(logits.shape)}"
         )
-    if logits.shape[-1] < 2:
-        raise ValueError(f"{names[0]} must be of at least 2 classes, got {list(logits.shape)}")
+    if logits.shape[-1] < fewest:
+        least = f"at least {fewest} class{'es' if fewest > 1 else ''}"
+        raise ValueError(f"{names[0]} must have shape [..., K] with {least}, got {list(logits.shape)}")
     mask = checks.mask(where, "where", labels.shape)
     counts = jnp.ones(labels.shape, bool) if mask is None else mask
     known = (labels >= 0) & (labels < logits.shape[-1])

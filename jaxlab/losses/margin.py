@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.losses.labelled import Labelled, labelled, of_label
 from jaxlab.losses.metric_learning import gathered, unit_rows
 from jaxlab.numerics import normalize
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -97,7 +98,7 @@ def arcface_logits(
     Recognition" (2022). Checked against that code, which goes through the arc cosine and clips nothing.
     """
     logits, target, counts = _scaled_cosines(embeddings, prototypes, labels, scale, where)
-    own = picked(logits, target)
+    own = of_label(logits, target)
     turned = _turned(own / scale, jnp.asarray(margin, logits.dtype))
     return added(logits, target, jnp.where(counts, scale * turned - own, 0.0))
 
@@ -147,9 +148,9 @@ def magface_logits(
         raise ValueError(f"lengths must rise from above 0, got {lengths!r}")
     rows = jnp.where(counts[:, None], jnp.asarray(embeddings).astype(logits.dtype), 0.0)
     squares = jnp.sum(rows**2, axis=1)
-    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    length = safe_sqrt(squares)
     share = (jnp.clip(length, shortest, longest) - shortest) / (longest - shortest)
-    own = picked(logits, target)
+    own = of_label(logits, target)
     turned = _turned(own / scale, margins[0] + (margins[1] - margins[0]) * share)
     return added(logits, target, jnp.where(counts & (own > 0), scale * turned - own, 0.0))
 
@@ -230,21 +231,22 @@ def unpg(
     Reference: Jung et al., "Unified Negative Pair Generation toward Well-discriminative Feature Space for Face
     Recognition" (2022). Checked against the authors' code, which does not gather pairs over devices.
     """
-    logits, labels, counts, known = classified(logits, "logits", labels, where)
+    rows = classified(logits, "logits", labels, where)
+    labels = checks.integer(labels, "labels")  # those that are no class too: they still tell who is alike
     embeddings = checks.rank(checks.floating(embeddings, "embeddings"), "embeddings", 2, layout="[B, D]")
     checks.batch_match(embeddings, "embeddings", labels, "labels")
     checks.positive(scale, "scale")
-    units = unit_rows(embeddings, counts)
-    units, all_labels, exist, _ = gathered(units, labels, counts, axis_name)
+    units = unit_rows(embeddings, rows.counts)
+    units, all_labels, exist, _ = gathered(units, labels, rows.counts, axis_name)
     cosines = jnp.matmul(units, units.T, precision="highest")
     place = jnp.arange(cosines.shape[0])
     pairs = (all_labels[:, None] != all_labels) & (place[:, None] < place) & exist[:, None] & exist
     kept = whisker_mask(cosines.ravel(), pairs.ravel(), whisker=whisker).reshape(pairs.shape)
     some = jnp.any(kept)
     negatives = jax.nn.logsumexp(scale * cosines, where=kept | ~some)
-    below = jax.nn.logsumexp(logits, axis=1)
+    below = jax.nn.logsumexp(rows.logits, axis=1)
     below = jnp.where(some, jnp.logaddexp(below, negatives), below)
-    return per_example(below - picked(logits, jnp.where(known, labels, 0)), counts, known)
+    return rows.losses(below - of_label(rows.logits, rows.labels))
 
 
 def _scaled_cosines(
@@ -278,31 +280,13 @@ def _turned(cosine: Array, angle: Array) -> Array:
     return c * jnp.cos(angle) - jnp.sqrt((1.0 - c) * (1.0 + c)) * jnp.sin(angle)
 
 
-def picked(logits: Array, target: Array) -> Array:
-    return jnp.take_along_axis(logits, target[:, None], axis=1)[:, 0]
-
-
 def added(logits: Array, target: Array, amount: Array) -> Array:
     """The logits with an amount [B] added to the target's: adding passes the gradient on as it is."""
     rows = jnp.arange(logits.shape[0])
     return logits.at[rows, target].add(amount, unique_indices=True, indices_are_sorted=True)
 
 
-def classified(
-    scores: ArrayLike, name: str, labels: ArrayLike, where: ArrayLike | None
-) -> tuple[Array, Array, Array, Array]:
-    """Checked scores [B, K] with hidden rows set to 0, labels, which examples count, and which labels exist."""
-    scores = checks.rank(checks.floating(scores, name), name, 2, layout="[B, K]")
-    labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[B]")
-    checks.batch_match(scores, name, labels, "labels")
-    if scores.shape[1] == 0:
-        raise ValueError(f"{name} must have at least one class, got shape {list(scores.shape)}")
-    mask = checks.mask(where, "where", labels.shape)
-    counts = jnp.ones(labels.shape, bool) if mask is None else mask
-    clean = scores.astype(accumulation_dtype(scores))
-    clean = clean if mask is None else jnp.where(counts[:, None], clean, 0.0)
-    return clean, labels, counts, (labels >= 0) & (labels < scores.shape[1])
-
-
-def per_example(losses: Array, counts: Array, known: Array) -> Array:
-    return jnp.where(counts, jnp.where(known, losses, jnp.nan), 0.0)
+def classified(scores: ArrayLike, name: str, labels: ArrayLike, where: ArrayLike | None) -> Labelled:
+    """``labelled`` for the scores [B, K] of one batch, of which K may be 1."""
+    scores = checks.rank(scores, name, 2, layout="[B, K]")
+    return labelled(scores, labels, where, names=(name, "labels"), fewest=1)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics import normalize
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -336,7 +336,7 @@ def gathered(
 def chords(cosines: Array) -> Array:
     """Distances of unit vectors from their cosines; 0, with gradient 0, where they coincide."""
     squares = 2.0 - 2.0 * cosines
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    return safe_sqrt(squares)
 
 
 def losing_sum(losses: Array, mask: Array) -> Array:

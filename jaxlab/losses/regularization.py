@@ -49,8 +49,7 @@ def ewc_penalty(params: PyTree, anchor: PyTree, fisher: PyTree) -> Array:
             for leaf, name in ((value, "params"), (old, "anchor"), (weight, "fisher"))
         )
         checks.same_shape(value, f"params{where}", old, f"anchor{where}")
-        if jnp.broadcast_shapes(weight.shape, value.shape) != value.shape:
-            raise ValueError(f"fisher{where} must broadcast to {list(value.shape)}, got {list(weight.shape)}")
+        checks.broadcasts_to(weight, f"fisher{where}", value.shape)
         dtype = accumulation_dtype(value, old, weight)
         weight, old = (jax.lax.stop_gradient(leaf.astype(dtype)) for leaf in (weight, old))
         total = total + jnp.sum(weight * (value.astype(dtype) - old) ** 2)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import checks
+from jaxlab.losses.labelled import labelled
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -226,14 +227,9 @@ def bias_loss(
     labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[B]")
     checks.batch_match(logits, "logits", labels, "labels")
     checks.batch_match(jnp.asarray(features), "features", labels, "labels")
-    mask = checks.mask(where, "where", labels.shape)
+    rows = labelled(logits, labels, where, fewest=1)
     weights = bias_weights(features, alpha=alpha, beta=beta, minimum=minimum, where=where, axis_name=axis_name)
-    wide = logits.astype(accumulation_dtype(logits))
-    wide = wide if mask is None else jnp.where(mask[:, None], wide, 0.0)
-    known = (labels >= 0) & (labels < logits.shape[1])
-    entropy = optax.losses.softmax_cross_entropy_with_integer_labels(wide, jnp.where(known, labels, 0))
-    losses = jnp.where(known, weights * entropy, jnp.nan)
-    return losses if mask is None else jnp.where(mask, losses, 0.0)
+    return rows.losses(weights * optax.losses.softmax_cross_entropy_with_integer_labels(rows.logits, rows.labels))
 
 
 def _variances(features: ArrayLike, where: ArrayLike | None, axis_name: str | None) -> tuple[Array, Array, Array]:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics import bisect
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["binary_kl", "cbc_certified_radius", "kl_inverse", "mcallester_bound", "occam_bound", "seeger_bound"]
@@ -21,7 +21,7 @@ def _growth(gain: Array, loss: Array, constant: Array) -> Array:
     slope = 2 * loss - constant
     # The discriminant; its root has gradient NaN at 0, where the branches below do not need it.
     square = constant**2 + 4 * gain * loss
-    root = jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1.0)), 0.0)
+    root = safe_sqrt(square)
     steep = slope > 0
     by_margin = 2 * margin / jnp.where(steep, slope + root, 1.0)
     bounded = loss > 0
@@ -175,10 +175,6 @@ def _sizes(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, delta: Arra
     return error.astype(dtype), kl.astype(dtype), jnp.asarray(num_examples, dtype), jnp.asarray(delta, dtype)
 
 
-def _root(x: Array) -> Array:
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1.0)), 0.0)
-
-
 def mcallester_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, delta: ArrayLike = 0.05) -> Array:
     r"""McAllester's PAC-Bayes bound on the true error (smaller is better).
 
@@ -203,7 +199,7 @@ def mcallester_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *
     "Understanding prompt engineering may not require rethinking generalization" (2024). Recalled.
     """
     error, kl, num, delta = _sizes(error, kl, num_examples, delta)
-    return error + _root((kl + jnp.log(num / delta) + 2.0) / (2.0 * num - 1.0))
+    return error + safe_sqrt((kl + jnp.log(num / delta) + 2.0) / (2.0 * num - 1.0))
 
 
 def seeger_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, delta: ArrayLike = 0.05) -> Array:
@@ -253,4 +249,4 @@ def occam_bound(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, *, del
     Reference: Langford, "Tutorial on Practical Prediction Theory for Classification" (2005). Standard.
     """
     error, kl, num, delta = _sizes(error, kl, num_examples, delta)
-    return error + _root((kl - jnp.log(delta)) / (2.0 * num))
+    return error + safe_sqrt((kl - jnp.log(delta)) / (2.0 * num))

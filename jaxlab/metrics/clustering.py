@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -215,7 +215,7 @@ def silhouette(
     def one(inputs: tuple[Array, Array]) -> Array:
         row, member = inputs
         squares = jnp.sum(jnp.square(rows - row), axis=1)  # by differences: exactly 0 to itself
-        distance = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+        distance = safe_sqrt(squares)
         total = jnp.matmul(distance, members, precision="highest")
         own, others = jnp.sum(member * size), (member == 0) & (size > 0)
         within = jnp.sum(member * total) / jnp.maximum(own - 1.0, 1.0)

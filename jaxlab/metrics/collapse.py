@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.metrics.geometry import class_scatter
-from jaxlab.numerics.norms import accumulation_dtype, normalize
+from jaxlab.numerics.norms import accumulation_dtype, normalize, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["nc1", "nc2_etf", "nc2_orthogonal", "nc3", "self_duality"]
@@ -197,4 +197,4 @@ def _frame(size: int, target: str, diagonal: ArrayLike | None) -> Array:
 
 def _distance(x: Array, unit: Array) -> Array:
     squares = jnp.sum((_unit(x) - unit) ** 2)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+    return safe_sqrt(squares)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.kernels import cosine_similarity, pairwise_sq_dists
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -47,9 +47,7 @@ def mean_pairwise_distance(x: ArrayLike, *, metric: str = "euclidean", where: Ar
     if metric == "cosine":
         distances = 1.0 - cosine_similarity(wide)
     else:
-        squared = jnp.maximum(pairwise_sq_dists(wide), 0.0)
-        apart = squared > 0
-        distances = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1.0)), 0.0)
+        distances = safe_sqrt(pairwise_sq_dists(wide))
     return jnp.sum(jnp.where(pairs, distances, 0.0)) / jnp.maximum(jnp.sum(pairs), 1)
 
 

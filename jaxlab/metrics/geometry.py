@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype, masked_mean, normalize, segment_mean
+from jaxlab.numerics.norms import accumulation_dtype, masked_mean, normalize, safe_sqrt, segment_mean
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -57,7 +57,7 @@ def feature_diversity(
     wide, index, counts = _labelled(features, labels, num_classes, where)
     mean, _ = segment_mean(wide, index, num_classes, where=counts)
     variance, size = segment_mean((wide - mean[index]) ** 2, index, num_classes, where=counts)
-    spread = jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 0.0)
+    spread = safe_sqrt(variance)
     present = size > 0
     return jnp.sum(jnp.mean(spread, axis=1) * present) / jnp.maximum(jnp.sum(present), 1)
 

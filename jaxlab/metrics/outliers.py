@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxlab import checks
 from jaxlab.kernels import knn
 from jaxlab.numerics import masked_mean
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["local_outlier_factor"]
@@ -52,7 +52,7 @@ def local_outlier_factor(features: ArrayLike, *, k: int = 20, where: ArrayLike |
     def lengths(pair: tuple[Array, Array]) -> Array:
         row, others = pair
         squares = jnp.sum((x[others] - row) ** 2, axis=-1)
-        return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)
+        return safe_sqrt(squares)
 
     distance = jax.lax.map(lengths, (x, index), batch_size=min(256, x.shape[0]))
     farthest = jnp.max(jnp.where(found, distance, 0.0), axis=1)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype, masked_mean
+from jaxlab.numerics.norms import accumulation_dtype, masked_mean, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -228,8 +228,7 @@ def scaled_ncx2_fit_moments(errors: ArrayLike) -> ScaledNcx2:
     varies = variance > 1e-12  # what remains of equal errors is rounding
     ratio = jnp.clip(third / (2 * jnp.where(varies, variance, 1.0) ** 2), 0.75, 1.0)
     # Square roots of 0 have no gradient; at the ends of the range the fit does not depend on the skewness.
-    apart = ratio < 1
-    root = jnp.where(apart, jnp.sqrt(jnp.where(apart, 1 - ratio, 1.0)), 0.0)
+    root = safe_sqrt(1 - ratio)
     scale = jnp.where(varies, 0.5 * variance * (1 - root), 0.0)
     # 1 / s = d + nc, and k2 / (2 s^2) = d + 2 nc.
     safe = jnp.where(varies, scale, 1.0)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxlab import checks, numerics
 from jaxlab.metrics.diversity import entropy_order, renyi_entropy, square
 from jaxlab.numerics.eigenvalues import eigvalsh
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.numerics.spectra import largest_eigenvector
 from jaxlab.typing import Array, ArrayLike
 
@@ -78,7 +78,7 @@ def vendi_score(
         raise ValueError("kernel must have a diagonal of 1: pass normalize=True to divide by its roots")
     if alike:
         return _score(wide / max(wide.shape[0], 1), order, given)
-    root = _root(shares)
+    root = safe_sqrt(shares)
     return _score(root[:, None] * wide * root, order, given)
 
 
@@ -125,7 +125,7 @@ def vendi_score_from_embeddings(
     if _broken(jnp.all((jnp.abs(lengths - 1.0) <= _slack(x.dtype)) | ~counts)):
         what = "not be zero" if normalize else "have length 1: pass normalize=True to divide them by it"
         raise ValueError(f"the rows of x must {what}")
-    rows = wide if alike else _root(shares)[:, None] * wide  # a pass over the rows less
+    rows = wide if alike else safe_sqrt(shares)[:, None] * wide  # a pass over the rows less
     rows = rows.T if rows.shape[0] < rows.shape[1] else rows
     gram = jnp.matmul(rows.T, rows, precision="highest")
     return _score(gram / max(x.shape[0], 1) if alike else gram, order, x.dtype)
@@ -186,11 +186,6 @@ def _shares(weights: ArrayLike | None, where: ArrayLike | None, rows: Array) -> 
         raise ValueError("weights must not be negative")
     total = jnp.sum(shares)
     return shares / jnp.where(total > 0, total, 1.0)
-
-
-def _root(shares: Array) -> Array:
-    some = shares > 0
-    return jnp.where(some, jnp.sqrt(jnp.where(some, shares, 1.0)), 0.0)
 
 
 def _score(gram: Array, q: float, given: jnp.dtype) -> Array:

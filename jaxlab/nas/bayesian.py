@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks, kernels, numerics
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -56,6 +56,9 @@ def gaussian_process(
 
     .. math:: k(r) = \Big(1 + \sqrt5 \tfrac rl + \tfrac53 \tfrac{r^2}{l^2}\Big) e^{-\sqrt5\, r / l}, \quad
               \mu = k_*^\top (K + \sigma^2 I)^{-1} y, \quad s^2 = 1 - k_*^\top (K + \sigma^2 I)^{-1} k_*
+
+    For a search: the deviations of many queries and the likelihood of the values. ``kernels.gp_posterior`` takes the
+    Gram matrices of any kernel and gives the whole covariance of the queries, without a likelihood.
 
     Args:
       points: float [N, D].
@@ -98,15 +101,15 @@ def gaussian_process(
     whitened = jnp.matmul(inverse, y, precision="highest")
     explained = jnp.matmul(inverse, cross.T, precision="highest")
     mean = jnp.matmul(whitened, explained, precision="highest")
-    variance = jnp.maximum(1.0 - jnp.sum(explained**2, axis=0), 0.0)
-    std = jnp.sqrt(jnp.where(variance > 0, variance, 1.0)) * (variance > 0)
+    variance = 1.0 - jnp.sum(explained**2, axis=0)
+    std = safe_sqrt(variance)
     normal = jnp.sum(jnp.where(counts, jnp.log(jnp.diagonal(lower)) + 0.5 * jnp.log(2 * jnp.pi), 0.0))
     return GaussianProcess(mean, std, -0.5 * jnp.sum(whitened**2) - normal)
 
 
 def _matern(x: Array, y: Array, length_scale: ArrayLike) -> Array:
     squares = 5.0 * kernels.pairwise_sq_dists(x, y) / jnp.asarray(length_scale, x.dtype) ** 2
-    away = jnp.sqrt(jnp.where(squares > 0, squares, 1.0)) * (squares > 0)
+    away = safe_sqrt(squares)
     return (1.0 + away + squares / 3.0) * jnp.exp(-away)
 
 

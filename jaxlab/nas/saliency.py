@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlab import checks, trees
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import ApplyFn, Array, ArrayLike, PyTree
 
 __all__ = ["log_synflow", "saliency_scores"]
@@ -106,7 +106,7 @@ def saliency_scores(
     wide_weights, wide_gradient = (_wide(some) for some in (weights, gradient))
     products = [w * g for w, g in zip(wide_weights, wide_gradient, strict=True)]
     if "grad_norm" in kinds:
-        found["grad_norm"] = _total(_length(g) for g in wide_gradient)
+        found["grad_norm"] = _total(safe_sqrt(jnp.sum(g**2)) for g in wide_gradient)
     if "plain" in kinds:
         found["plain"] = _total(map(jnp.sum, products))
     if "snip" in kinds:
@@ -148,11 +148,6 @@ def _wide(leaves: Sequence[Array]) -> list[Array]:
 
 def _total(numbers: Any) -> Array:
     return jnp.sum(jnp.stack(list(numbers)))
-
-
-def _length(x: Array) -> Array:
-    squares = jnp.sum(x**2)
-    return jnp.sqrt(jnp.where(squares > 0, squares, 1.0)) * (squares > 0)
 
 
 def log_synflow(

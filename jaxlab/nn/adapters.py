@@ -195,9 +195,7 @@ def affine_adaptor(params: PyTree, w: ArrayLike) -> Array:
     w = checks.floating(w, "w")
     scale, bias = checks.floating(params["scale"], "scale"), checks.floating(params["bias"], "bias")
     for array, name in ((scale, "scale"), (bias, "bias")):
-        fits = array.ndim <= w.ndim and all(n in (1, m) for n, m in zip(array.shape[::-1], w.shape[::-1], strict=False))
-        if not fits:
-            raise ValueError(f"{name} must broadcast to {list(w.shape)}, got shape {list(array.shape)}")
+        checks.broadcasts_to(array, name, w.shape)
     dtype = accumulation_dtype(w, scale, bias)
     return (scale.astype(dtype) * w.astype(dtype) + bias.astype(dtype)).astype(w.dtype)
 

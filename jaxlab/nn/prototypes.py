@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["cbc_probabilities", "component_reasoning", "median_bandwidth", "rbf_detections"]
@@ -16,7 +16,7 @@ def _distances(x: Array, prototypes: Array) -> Array:
         raise ValueError(f"x must have shape [..., {prototypes.shape[1]}] as prototypes do, got {list(x.shape)}")
     dtype = accumulation_dtype(x, prototypes)
     squares = jnp.sum((x[..., None, :].astype(dtype) - prototypes.astype(dtype)) ** 2, axis=-1)
-    return jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0)  # gradient 0 at distance 0
+    return safe_sqrt(squares)  # gradient 0 at distance 0
 
 
 def rbf_detections(x: ArrayLike, prototypes: ArrayLike, *, bandwidth: ArrayLike, power: int = 1) -> Array:

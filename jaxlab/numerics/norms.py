@@ -6,12 +6,21 @@ import jax.numpy as jnp
 from jaxlab import checks
 from jaxlab.typing import Array, ArrayLike
 
-__all__ = ["accumulation_dtype", "masked_mean", "normalize", "segment_mean"]
+__all__ = ["accumulation_dtype", "masked_mean", "normalize", "safe_sqrt", "segment_mean"]
 
 
 def accumulation_dtype(*arrays: Array) -> jnp.dtype:
     """The dtype in which sums over these arrays are kept: float32, or wider where an array is."""
     return jnp.result_type(jnp.float32, *(a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating)))
+
+
+def safe_sqrt(x: Array) -> Array:
+    """The square root of what is above 0, and elsewhere 0 with gradient 0 (the root's own gradient at 0 is infinite).
+
+    The inner ``where`` keeps 0 away from the root: a gradient of infinity times 0 would be NaN.
+    """
+    some = x > 0
+    return jnp.where(some, jnp.sqrt(jnp.where(some, x, 1.0)), 0.0)
 
 
 def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:

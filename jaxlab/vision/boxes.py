@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = ["box_center_distance", "box_iou", "giou_loss", "iou_loss"]
@@ -75,9 +75,7 @@ def box_center_distance(a: ArrayLike, b: ArrayLike) -> Array:
     Reference: standard; what Zhang et al., "Bridging the Gap Between Anchor-based and Anchor-free Detection via
     Adaptive Training Sample Selection" (2020) choose candidates by.
     """
-    square = center_sq_distance(_boxes(a, "a", flat=True), _boxes(b, "b", flat=True))
-    apart = square > 0
-    return jnp.where(apart, jnp.sqrt(jnp.where(apart, square, 1.0)), 0.0)
+    return safe_sqrt(center_sq_distance(_boxes(a, "a", flat=True), _boxes(b, "b", flat=True)))
 
 
 def center_sq_distance(a: Array, b: Array) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics import normalize
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -236,5 +236,5 @@ def init_novel_heads(centroids: ArrayLike, old_head: ArrayLike, *, num_new: int)
     units, vectors = normalize(centroids.astype(dtype)), head.astype(dtype)
     claimed = jnp.max(jnp.matmul(units, normalize(vectors).T, precision="highest"), axis=1)
     squares = jnp.sum(vectors**2, axis=1)
-    length = jnp.mean(jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1.0)), 0.0))
+    length = jnp.mean(safe_sqrt(squares))
     return length * units[jnp.argsort(claimed, stable=True)[:num_new]]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
+from jaxlab.metrics import confusion_matrix
 from jaxlab.typing import Array, ArrayLike
 
 __all__ = [
@@ -173,12 +174,7 @@ def estimate_transition(
     """
     truth, told = checks.integer(labels, "labels"), checks.integer(given, "given")
     checks.same_shape(truth, "labels", told, "given")
-    checks.size(num_classes, "num_classes")
-    mask = checks.mask(where, "where", truth.shape)
-    counts = (truth >= 0) & (truth < num_classes) & (told >= 0) & (told < num_classes)
-    counts = counts if mask is None else counts & mask
-    cell = jnp.where(counts, truth * num_classes + told, num_classes**2).ravel()
-    table = jnp.zeros(num_classes**2, jnp.float32).at[cell].add(1.0, mode="drop").reshape(num_classes, num_classes)
+    table = confusion_matrix(told, truth, num_classes=num_classes, where=where).astype(jnp.float32)
     number = jnp.sum(table, axis=1, keepdims=True)
     return jnp.where(number > 0, table / jnp.maximum(number, 1.0), 1.0 / num_classes)
 

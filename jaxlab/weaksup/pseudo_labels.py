@@ -52,9 +52,7 @@ def pseudo_label(logits: ArrayLike, *, threshold: ArrayLike = 0.95, where: Array
     if mask is not None:
         wide = jnp.where(mask[..., None], wide, 0.0)
     confidence = jnp.max(jax.nn.softmax(wide), axis=-1)
-    tau = jnp.asarray(threshold, confidence.dtype)
-    if jnp.broadcast_shapes(tau.shape, confidence.shape) != confidence.shape:
-        raise ValueError(f"threshold must broadcast to {list(confidence.shape)}, got {list(tau.shape)}")
+    tau = checks.broadcasts_to(jnp.asarray(threshold, confidence.dtype), "threshold", confidence.shape)
     labels, used = jnp.argmax(wide, axis=-1).astype(jnp.int32), confidence >= tau
     if mask is not None:
         confidence, used = jnp.where(mask, confidence, 0.0), used & mask

@@ -35,12 +35,7 @@ def ensemble_logits(a: ArrayLike, b: ArrayLike, *, alpha: ArrayLike) -> Array:
     a, b = checks.floating(a, "a"), checks.floating(b, "b")
     checks.same_shape(a, "a", b, "b")
     weight = jnp.asarray(checks.at_least(alpha, "alpha", -jnp.inf))
-    try:
-        fits = jnp.broadcast_shapes(weight.shape, a.shape) == a.shape
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(f"alpha must broadcast to {list(a.shape)}, got {list(weight.shape)}")
+    checks.broadcasts_to(weight, "alpha", a.shape)
     out = jnp.promote_types(a.dtype, b.dtype)
     wide = jnp.promote_types(out, jnp.float32)
     return (a.astype(wide) + weight.astype(wide) * b.astype(wide)).astype(out)

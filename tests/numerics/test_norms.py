@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxlab.numerics import masked_mean, normalize, segment_mean
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, safe_sqrt
 
 LARGEST = float(np.finfo(np.float32).max)
 TINY = float(np.finfo(np.float32).tiny)
@@ -113,6 +113,12 @@ def test_normalize_shows_a_vector_that_is_not_finite(bad):
 def test_normalize_of_nothing():
     assert normalize(jnp.zeros((2, 0))).shape == (2, 0)
     assert normalize(jnp.zeros((0, 2))).shape == (0, 2)
+
+
+def test_safe_sqrt_has_a_finite_gradient_where_the_root_has_none():
+    value, gradient = jax.vmap(jax.value_and_grad(safe_sqrt))(jnp.array([4.0, 0.0, -1.0, jnp.nan]))
+    np.testing.assert_array_equal(value, [2.0, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(gradient, [0.25, 0.0, 0.0, 0.0])
 
 
 # --- masked_mean ------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.compress.low_rank.lora import LoRA, lora_init
+from jaxlab.compress.low_rank.lora import LoRA, lora_init, lora_merge
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.typing import Array, ArrayLike
 
@@ -75,6 +75,8 @@ def grouped_lora_merge(params: LoRA, weight: ArrayLike) -> Array:
 
     .. math:: W + \sum_n a_n b_n
 
+    N changes of rank R are one of rank N R, so this is ``lora_merge`` of the factors side by side, without its scale.
+
     Args:
       params: LoRA(a [N, I, R], b [N, R, O]).
       weight: float [I, O].
@@ -93,9 +95,7 @@ def grouped_lora_merge(params: LoRA, weight: ArrayLike) -> Array:
     for Domain Generalization" (2024). Checked against the authors' code.
     """
     (a, b), weight = _flat(params, weight)
-    dtype = accumulation_dtype(a, b, weight)
-    delta = jnp.matmul(a.astype(dtype), b.astype(dtype), precision="highest")
-    return (weight.astype(dtype) + delta).astype(weight.dtype)
+    return lora_merge(weight, a, b)
 
 
 def _flat(params: LoRA, weight: ArrayLike) -> tuple[LoRA, Array]:
