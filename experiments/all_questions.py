@@ -22,12 +22,11 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import ledger, report
-from experiments.errors import UserError
+from experiments.errors import INTERRUPTED, UserError, exit_code
 
 __all__ = ["Common", "Outcome", "answer_all", "load_progress"]
 
 PROGRESS, LOGS, LOCK = "progress.json", "logs", "run.lock"
-INTERRUPTED = 130
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,21 +67,16 @@ def answer_all(argv: Sequence[str], known: Sequence[str], command: Sequence[str]
     Returns:
       0, or 1 if a question failed or a row of it broke, 2 if the user has to change something, 130 if interrupted.
     """
-    try:
+
+    def run() -> int:
         common = tyro.cli(
             Common, prog="python -m experiments all", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,)
         )
         names = _selected(common, known)
         with _alone(common.out):
             return _answer_all(common, names, command or (sys.executable, "-m", "experiments"))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # tyro has printed what is wrong, or the help
-        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
-    except KeyboardInterrupt:
-        print("\nInterrupted: what is finished is kept, --resume goes on from there.", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_code(run, "Interrupted: what is finished is kept, --resume goes on from there.")
 
 
 def _selected(common: Common, known: Sequence[str]) -> list[str]:

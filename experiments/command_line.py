@@ -3,7 +3,6 @@
 import dataclasses
 import pathlib
 import platform
-import sys
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ import tyro
 import jaxlab
 from experiments import data, ledger, report
 from experiments.claims import Verdict, judge
-from experiments.errors import UserError
+from experiments.errors import UserError, exit_code
 from experiments.ledger import Result
 from experiments.machine import machine
 from experiments.runner import Common, Run, make_mesh, select
@@ -29,17 +28,10 @@ def answer(module: ModuleType, argv: Sequence[str]) -> int:
       0, or 1 if a row broke, 2 if the user has to change something (the sentence is on standard error), 130 if
       interrupted.
     """
-    try:
-        common, config = parse(module, argv)
-        return _answer(module, common, config)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # tyro has printed what is wrong, or the help
-        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
-    except KeyboardInterrupt:
-        print("\nInterrupted: the finished rows are kept, --resume goes on from there.", file=sys.stderr)
-        return 130
+    return exit_code(
+        lambda: _answer(module, *parse(module, argv)),
+        "Interrupted: the finished rows are kept, --resume goes on from there.",
+    )
 
 
 def parse(

@@ -7,7 +7,6 @@ Of every question stay the numbers per seed, the configuration and the figure in
 import functools
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import tyro
 
 from experiments import ledger
 from experiments.all_questions import load_progress
-from experiments.errors import UserError
+from experiments.errors import UserError, exit_code
 from experiments.page.collect import Answer, ClaimLine, read_answers
 from experiments.page.render import VERDICTS
 from jaxlab import papers
@@ -35,26 +34,23 @@ def publish(argv: Sequence[str], known: Sequence[tuple[str, str]]) -> int:
     Returns:
       0, or 2 if the user has to change something.
     """
+    return exit_code(lambda: _publish(argv, dict(known)))
+
+
+def _publish(argv: Sequence[str], sentences: Mapping[str, str]) -> int:
+    out, to = tyro.cli(_options, prog="python -m experiments publish", args=list(argv))
+    answers, damaged = read_answers(out)
+    if damaged:
+        raise UserError(f"Damaged results: {', '.join(map(str, damaged))}. Run those questions again.")
+    if quick := [answer.name for answer in answers.values() if answer.quick]:
+        raise UserError(f"Quick runs judge no claim and are not published: {', '.join(quick)}.")
     try:
-        out, to = tyro.cli(_options, prog="python -m experiments publish", args=list(argv))
-        answers, damaged = read_answers(out)
-        if damaged:
-            raise UserError(f"Damaged results: {', '.join(map(str, damaged))}. Run those questions again.")
-        if quick := [answer.name for answer in answers.values() if answer.quick]:
-            raise UserError(f"Quick runs judge no claim and are not published: {', '.join(quick)}.")
-        try:
-            for folder, answer in answers.items():
-                _copy(folder, to / answer.name)
-            _note_run(out, to)
-            text = claims_table(to, dict(known))
-            (to / TABLE).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"Cannot publish to {to}: {error.strerror or error}.") from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # tyro has printed what is wrong, or the help
-        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+        for folder, answer in answers.items():
+            _copy(folder, to / answer.name)
+        _note_run(out, to)
+        (to / TABLE).write_text(claims_table(to, sentences), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot publish to {to}: {error.strerror or error}.") from error
     print(f"{len(answers)} answers: {to / TABLE}")
     return 0
 

@@ -8,12 +8,12 @@ import os
 import pathlib
 import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from experiments import WIDE_POOL, benchmarks
-from experiments.errors import UserError, missing_package
+from experiments.errors import UserError, exit_code, missing_package
 
 __all__ = ["main", "names"]
 
@@ -40,27 +40,22 @@ def main(argv: Sequence[str]) -> int:
         for name, question in known.items():
             print(f"  {name:<{width}}  {question}")
         return 0
-    try:
-        if argv[0] not in (*known, "all"):
-            close = difflib.get_close_matches(argv[0], known, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}."
-            raise UserError(f"There is no benchmark {argv[0]!r}: {hint}")
-        try:
-            if argv[0] == "all":
-                from experiments.benchmarks.together import run_all
+    return exit_code(lambda: _dispatch(argv, known))
 
-                return run_all(argv[1:], list(known))
-            return _run(importlib.import_module(f"experiments.benchmarks.{argv[0]}"), argv[0], argv[1:])
-        except ModuleNotFoundError as error:
-            raise missing_package(error) from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # the command line's parser has printed what is wrong, or the help
-        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
-    except KeyboardInterrupt:
-        print("\nInterrupted.", file=sys.stderr)
-        return 130
+
+def _dispatch(argv: Sequence[str], known: Mapping[str, str]) -> int:
+    if argv[0] not in (*known, "all"):
+        close = difflib.get_close_matches(argv[0], known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(known)}."
+        raise UserError(f"There is no benchmark {argv[0]!r}: {hint}")
+    try:
+        if argv[0] == "all":
+            from experiments.benchmarks.together import run_all
+
+            return run_all(argv[1:], list(known))
+        return _run(importlib.import_module(f"experiments.benchmarks.{argv[0]}"), argv[0], argv[1:])
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
 
 
 def _run(module: ModuleType, name: str, argv: Sequence[str]) -> int:

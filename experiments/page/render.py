@@ -10,7 +10,7 @@ import tyro
 from markupsafe import Markup, escape
 
 from experiments import ledger
-from experiments.errors import UserError
+from experiments.errors import UserError, exit_code
 from experiments.page.collect import Answer, Page, collect
 
 __all__ = ["VERDICTS", "render", "write_page"]
@@ -28,19 +28,16 @@ def write_page(argv: Sequence[str], known: Sequence[tuple[str, str]]) -> int:
     Returns:
       0, or 2 if the user has to change something.
     """
+    return exit_code(lambda: _write_page(argv, known))
+
+
+def _write_page(argv: Sequence[str], known: Sequence[tuple[str, str]]) -> int:
+    out = tyro.cli(_options, prog="python -m experiments report", args=list(argv)).expanduser()
+    page = collect(out, known)
     try:
-        out = tyro.cli(_options, prog="python -m experiments report", args=list(argv)).expanduser()
-        page = collect(out, known)
-        text = render(page)
-        try:
-            (out / PAGE).write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"Cannot write {out / PAGE}: {error.strerror or error}.") from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except SystemExit as stop:  # tyro has printed what is wrong, or the help
-        return stop.code if isinstance(stop.code, int) else 2 if stop.code else 0
+        (out / PAGE).write_text(render(page), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot write {out / PAGE}: {error.strerror or error}.") from error
     for folder in page.damaged:
         print(f"warning: {out / folder} is damaged and left out.", file=sys.stderr)
     claims = sum(len(answer.claims) for answer in page.answers)
