@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ class Common:
     """Print strict JSON instead of a table."""
     quick: bool = False
     """Small runs, to see that everything works; they judge no target."""
+    show: pathlib.Path | None = None
+    """Run nothing: the table of an earlier run, from the file in which its JSON was kept."""
 
 
 def run_all(argv: Sequence[str], known: Sequence[str], command: Sequence[str] | None = None) -> int:
@@ -35,11 +38,13 @@ def run_all(argv: Sequence[str], known: Sequence[str], command: Sequence[str] | 
       known: the names of the benchmarks.
       command: what runs one; its name and options are appended.
     Returns:
-      0, or 1 if a benchmark broke.
+      0, or 1 if a benchmark broke, 2 if there is nothing to show.
     """
     common = tyro.cli(
         Common, prog="python -m experiments.benchmarks all", args=list(argv), config=(tyro.conf.FlagCreatePairsOff,)
     )
+    if common.show is not None:
+        return _show(common.show)
     found: dict[str, dict[str, Any]] = {}
     missing, broken = {}, {}
     for name in known:
@@ -57,6 +62,16 @@ def run_all(argv: Sequence[str], known: Sequence[str], command: Sequence[str] | 
     else:
         _print(make_console(), found, missing, broken)
     return 1 if broken else 0
+
+
+def _show(path: pathlib.Path) -> int:
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        _print(make_console(), whole["benchmarks"], whole["peers missing"], whole["broken"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"error: {path} holds no benchmarks ({type(error).__name__}): write it with --json.", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _run_one(name: str, quick: bool, command: Sequence[str]) -> subprocess.CompletedProcess[str]:

@@ -54,6 +54,19 @@ def test_one_that_breaks_costs_no_other(tmp_path, capsys):
     assert found["benchmarks"]["good"]["quick"] is True
 
 
+def test_an_earlier_run_is_shown(tmp_path, capsys):
+    run(tmp_path, "--json", known=("good", "lonely"))
+    kept = tmp_path / "kept.json"
+    kept.write_text(capsys.readouterr().out)
+    run(tmp_path, known=("good", "lonely"))
+    printed = capsys.readouterr().out
+    assert run(tmp_path, "--show", str(kept), known=("bad",)) == 0
+    assert capsys.readouterr().out == printed
+    kept.write_text("{}")
+    assert run(tmp_path, "--show", str(kept), known=("bad",)) == 2
+    assert "holds no benchmarks (KeyError): write it with --json." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["all", "al"])
 def test_the_command_knows_it(name, monkeypatch):
     monkeypatch.setattr("experiments.benchmarks.together.run_all", lambda argv, known: len(known))

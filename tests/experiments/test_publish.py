@@ -7,8 +7,14 @@ import pytest
 from coin import BAD, GOOD, call, difference, results
 
 import experiments.__main__ as main_module
-from experiments.publish import publish
+from experiments.__main__ import questions
+from experiments.page.collect import read_answers
+from experiments.page.render import VERDICTS
+from experiments.publish import TABLE, claims_table, publish
 from experiments.runner import Claim
+from jaxlab import papers
+
+COMMITTED = pathlib.Path(__file__).parents[2] / "experiments" / "results"
 
 KNOWN = (("coin", "Which coin is best?"),)
 
@@ -63,3 +69,32 @@ def test_what_judges_nothing_is_not_published(asked, capsys):
     assert "Damaged results: out/other. Run those questions again." in capsys.readouterr().err
     assert main_module.main(["publish", "--nothing"]) == 2
     assert not pathlib.Path("small").exists()
+
+
+# --- what is committed
+
+
+@pytest.fixture(scope="module")
+def committed():
+    return list(read_answers(COMMITTED)[0].values())
+
+
+def test_every_paper_that_is_done_has_a_claim_in_the_table(committed):
+    done = {paper.id for paper in papers.load() if paper.status == "done"}
+    judged = {claim.paper for answer in committed for claim in answer.claims if claim.verdict in VERDICTS[:3]}
+    assert not done - judged, f"done, but no claim of it was judged: {sorted(done - judged)}"
+
+
+def test_every_question_was_answered_in_full(committed):
+    asked = {question.name for question in questions()}
+    assert {answer.name for answer in committed} == asked
+    assert [answer.name for answer in committed if answer.quick or answer.seeds < 5] == []
+    assert [(answer.name, row.name) for answer in committed for row in answer.rows if row.error] == []
+
+
+def test_the_table_says_what_the_files_say():
+    sentences = {question.name: question.question for question in questions()}
+    assert (COMMITTED / TABLE).read_text(encoding="utf-8") == claims_table(COMMITTED, sentences)
+    files = [path for path in COMMITTED.rglob("*") if path.is_file() and path.name != "index.html"]
+    assert sum(path.stat().st_size for path in files) < 10e6
+    assert all((path.parent / "figure.png").exists() for path in COMMITTED.glob("*/results.json"))
