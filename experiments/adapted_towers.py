@@ -1,6 +1,8 @@
 """Two encoders, of images and of class names, that a few images of some classes tune: what becomes of the others?"""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -87,30 +89,18 @@ def _towers(config: Settings, dim: int) -> dict[str, Network]:
     return {"image": mlp((dim, *shape)), "text": mlp((LONGEST * 26, *shape))}
 
 
-def measure(
-    config: Settings, seed: Split, x: Array, source: Source, tuning: Tuning
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Accuracy among the shown classes and among the others, each told apart from its own kind."""
-    towers, names = _towers(config, x.shape[1]), jnp.asarray(spelled())
-    image_key, text_key, learn_key, change_key, key = jax.random.split(seed.key, 5)
+def _logits(config: Settings, names: Array, params: PyTree, x: Array) -> Array:
+    """Cosines of images [B, D] with the names [C, 5 * 26], divided by the temperature."""
+    towers = _towers(config, x.shape[1])
+    seen = {name: towers[name].logits(params[name], of) for name, of in (("image", x), ("text", names))}
+    return analytic.prototype_logits(seen["image"], seen["text"], metric="cosine", scale=1 / config.temperature)
 
-    def logits(params: PyTree, x: Array) -> Array:
-        seen = {name: towers[name].logits(params[name], of) for name, of in (("image", x), ("text", names))}
-        scale = 1 / config.temperature
-        return analytic.prototype_logits(seen["image"], seen["text"], metric="cosine", scale=scale)
 
-    def learn(params: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
-        entropy = optax.losses.softmax_cross_entropy_with_integer_labels
-        return jnp.mean(entropy(logits(params, batch["x"]), batch["y"])), state
-
-    start = {"image": towers["image"].init(image_key), "text": towers["text"].init(text_key)}
-    sizes = {"num_steps": config.tower_steps, "batch_size": 128}
-    optimizer = cosine_adam(1e-3, config.tower_steps)
-    known = fit(learn, start, None, optimizer, source._asdict(), learn_key, **sizes).params
-
+def _changes(config: Settings, known: PyTree, key: Array) -> tuple[list[low_rank.LoRA], Callable[..., PyTree]]:
+    """A low-rank change of every kernel, and ``tuned(changes) -> params``, the encoders with them."""
     leaves, structure = jax.tree.flatten(known)
     kernels = [place for place, leaf in enumerate(leaves) if leaf.ndim == 2]
-    keys = jax.random.split(change_key, len(kernels))
+    keys = jax.random.split(key, len(kernels))
     changes = [
         low_rank.lora_init(key, *leaves[place].shape, rank=config.tower_rank)
         for key, place in zip(keys, kernels, strict=True)
@@ -121,6 +111,26 @@ def measure(
         for place, change in zip(kernels, changes, strict=True):
             new[place] = low_rank.lora_merge(leaves[place], *change)
         return jax.tree.unflatten(structure, new)
+
+    return changes, tuned
+
+
+def measure(
+    config: Settings, seed: Split, x: Array, source: Source, tuning: Tuning
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Accuracy among the shown classes and among the others, each told apart from its own kind."""
+    towers, logits = _towers(config, x.shape[1]), functools.partial(_logits, config, jnp.asarray(spelled()))
+    image_key, text_key, learn_key, change_key, key = jax.random.split(seed.key, 5)
+
+    def learn(params: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
+        entropy = optax.losses.softmax_cross_entropy_with_integer_labels
+        return jnp.mean(entropy(logits(params, batch["x"]), batch["y"])), state
+
+    start = {"image": towers["image"].init(image_key), "text": towers["text"].init(text_key)}
+    sizes = {"num_steps": config.tower_steps, "batch_size": 128}
+    optimizer = cosine_adam(1e-3, config.tower_steps)
+    known = fit(learn, start, None, optimizer, source._asdict(), learn_key, **sizes).params
+    changes, tuned = _changes(config, known, change_key)
 
     base = jnp.arange(len(NAMES)) < config.base_classes
     order = jnp.argsort(seed.labels, stable=True)

@@ -24,6 +24,7 @@ from experiments.anchor_depth import Reading
 from experiments.anchor_detectors import IGNORED, Rule
 from experiments.assets import canvases
 from experiments.assets.canvases import CanvasConfig, Canvases
+from experiments.claims import difference
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
 from experiments.streams import stratified_split
@@ -199,21 +200,21 @@ CLAIMS = (
     Claim(
         273,
         "Positive anchors are spread more evenly over sizes than by a threshold of overlap (coefficient of variation)",
-        lambda rows: rows["unevenness"]["iou"] - rows["unevenness"]["atss"],
+        difference("unevenness", "iou", "atss"),
         ">",
         0.1,
     ),
     Claim(
         273,
         "Objects that a threshold of overlap leaves without an anchor get one (share, one size in seven)",
-        lambda rows: rows["unseen"]["iou"] - rows["unseen"]["atss"],
+        difference("unseen", "iou", "atss"),
         ">",
         0.1,
     ),
     Claim(
         273,
         "The same detector finds more with these anchors than with those over a threshold (AP50)",
-        lambda rows: rows["box_precision"]["atss"] - rows["box_precision"]["iou"],
+        difference("box_precision", "atss", "iou"),
         ">",
         0.0,
     ),
@@ -227,35 +228,35 @@ CLAIMS = (
     Claim(
         61,
         "Choosing the level while learning finds more than choosing it by size (AP50)",
-        lambda rows: rows["box_precision"]["fsaf"] - rows["box_precision"]["level_by_size"],
+        difference("box_precision", "fsaf", "level_by_size"),
         ">",
         0.0,
     ),
     Claim(
         39,
         "From the true rate no early steps are lost: average precision of anchors after a quarter of the training",
-        lambda rows: rows["early_precision"]["prior_bias"] - rows["early_precision"]["zero_bias"],
+        difference("early_precision", "prior_bias", "zero_bias"),
         ">",
         0.0,
     ),
     Claim(
         39,
         "Without sampling and without its two settings as good as the focal loss, to .02 average precision",
-        lambda rows: rows["anchor_precision"]["sampling_free"] - rows["anchor_precision"]["focal"],
+        difference("anchor_precision", "sampling_free", "focal"),
         ">",
         -0.02,
     ),
     Claim(
         39,
         "And as good as sampling, to .02 average precision",
-        lambda rows: rows["anchor_precision"]["sampling_free"] - rows["anchor_precision"]["sampled"],
+        difference("anchor_precision", "sampling_free", "sampled"),
         ">",
         -0.02,
     ),
     Claim(
         85,
         "The mean of bins that are taught is nearer to the depth than a number (mean error)",
-        lambda rows: rows["depth_error"]["depth_number"] - rows["depth_error"]["depth_bins"],
+        difference("depth_error", "depth_number", "depth_bins"),
         ">",
         0.0,
     ),

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference, ratio
 from experiments.label_denoisers import (
     Seed,
     backprop,
@@ -139,20 +140,18 @@ PHYSICAL = tuple(method.name for method in METHODS[7:])
 BY_DEPTH = ("backprop", "noprop_dt")
 
 
-def _difference(one: str, other: str) -> Callable[[Any], Any]:
-    return lambda rows: rows["accuracy"][one] - rows["accuracy"][other]
-
+_above = functools.partial(difference, "accuracy")
 
 CLAIMS = (
     Claim(
         29,
         "Blocks trained apart are as accurate as by backpropagation, but for 2 points",
-        _difference("noprop_dt", "backprop"),
+        _above("noprop_dt", "backprop"),
         ">",
         -0.02,
     ),
-    Claim(29, "They are more accurate than forward-forward", _difference("noprop_dt", "forward_forward"), ">", 0.0),
-    Claim(29, "They are more accurate than softmax regression", _difference("noprop_dt", "linear"), ">", 0.0),
+    Claim(29, "They are more accurate than forward-forward", _above("noprop_dt", "forward_forward"), ">", 0.0),
+    Claim(29, "They are more accurate than softmax regression", _above("noprop_dt", "linear"), ">", 0.0),
     Claim(
         29,
         "No gradient crosses from a block to another (largest derivative)",
@@ -163,7 +162,7 @@ CLAIMS = (
     Claim(
         29,
         "An update needs less working memory than backpropagation (ratio)",
-        lambda rows: rows["memory_kb"]["noprop_dt"] / rows["memory_kb"]["backprop"],
+        ratio("memory_kb", "noprop_dt", "backprop"),
         "<",
         1.0,
     ),
@@ -177,28 +176,28 @@ CLAIMS = (
     Claim(
         81,
         "Local training of the maps is more accurate than a linear readout of the same media",
-        _difference("local_cosine", "reservoir"),
+        _above("local_cosine", "reservoir"),
         ">",
         0.0,
     ),
     Claim(
         81,
         "It is as accurate as backpropagation through the media, but for 2 points",
-        _difference("local_cosine", "backprop_media"),
+        _above("local_cosine", "backprop_media"),
         ">",
         -0.02,
     ),
     Claim(
         81,
         "It is more accurate than backpropagation through a model whose amplitudes are 20 % off",
-        _difference("local_cosine", "backprop_model"),
+        _above("local_cosine", "backprop_model"),
         ">",
         0.0,
     ),
     Claim(
         81,
         "Backpropagation through that model loses accuracy, of which local training needs no part",
-        _difference("backprop_media", "backprop_model"),
+        _above("backprop_media", "backprop_model"),
         ">",
         0.0,
     ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["OPERATORS", "Claim", "Verdict", "interval", "judge"]
+__all__ = ["OPERATORS", "Claim", "Verdict", "difference", "interval", "judge", "ratio"]
 
 OPERATORS = (">", "<", "within")
 Rows = Mapping[str, Mapping[str, np.ndarray]]
@@ -40,6 +40,16 @@ class Claim:
             raise ValueError(f"op must be one of {', '.join(OPERATORS)}, got {self.op!r}")
         if not math.isfinite(self.threshold) or (self.op == "within" and self.threshold < 0):
             raise ValueError(f"threshold must be finite, and not negative for 'within', got {self.threshold!r}")
+
+
+def difference(metric: str, method: str, other: str) -> Callable[[Rows], np.ndarray]:
+    """The effect: by how much a metric of one method exceeds that of another."""
+    return lambda rows: np.asarray(rows[metric][method]) - np.asarray(rows[metric][other])
+
+
+def ratio(metric: str, method: str, other: str) -> Callable[[Rows], np.ndarray]:
+    """The effect: a metric of one method as a multiple of that of another."""
+    return lambda rows: np.asarray(rows[metric][method]) / np.asarray(rows[metric][other])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,14 +18,15 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.assets.classifiers import frozen_features
+from experiments.claims import difference
 from experiments.cosine_learners import by_cosines
 from experiments.networks import mlp
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
+from experiments.softmax_heads import SoftmaxHead, new_head, train_head
 from experiments.streams import Padded, Rows, class_stream, client_rows, gather, head_distance
-from experiments.training import fit
 from jaxlab import analytic, continual, metrics, nn, numerics, trees
 from jaxlab.continual import Learner
-from jaxlab.typing import Array, PyTree
+from jaxlab.typing import Array
 
 DATASETS = ("mnist5k", "digits")
 SEED_SCOPE = "split into training and test rows, base network, random features, order of the rows"
@@ -187,50 +188,13 @@ def make_fixed_targets(config: Config, seed: Seed, num_classes: int) -> Learner:
 _MAP_OPTIMIZER = optax.adam(1e-3)
 
 
-def _head_loss(head: PyTree, exists: Array, batch: dict[str, Array], key: Array) -> tuple[Array, Array]:
-    logits = batch["x"] @ head["weight"] + head["bias"]
-    classes = jnp.broadcast_to(exists, logits.shape)
-    return jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch["y"], where=classes)), exists
-
-
-_HEAD_OPTIMIZER = optax.adam(1e-2)
-
-
-class _TrainedHead(NamedTuple):
-    """A linear softmax head over the classes that exist, and how rows are scaled before it."""
-
-    params: PyTree
-    exists: Array
-    scale: Array
-
-    def logits(self, x: Array) -> Array:
-        return jnp.where(self.exists, x / self.scale @ self.params["weight"] + self.params["bias"], -jnp.inf)
-
-
-def _new_head(config: Config, seed: Seed, num_classes: int) -> _TrainedHead:
-    base = seed.tasks.x[0]
-    scale = jnp.sqrt(jnp.sum(base**2) / jnp.sum(seed.tasks.where[0]))
-    params = {"weight": jnp.zeros((base.shape[-1], num_classes)), "bias": jnp.zeros(num_classes)}
-    return _TrainedHead(params, jnp.zeros(num_classes, bool), scale)
-
-
-def _train(head: _TrainedHead, key: Array, x: Array, y: Array, where: Array, steps: int) -> _TrainedHead:
-    present = jnp.any((y[:, None] == jnp.arange(head.exists.shape[0])) & where[:, None], axis=0)
-    exists = head.exists | present
-    data = {"x": x / head.scale, "y": y}
-    trained = fit(
-        _head_loss, head.params, exists, _HEAD_OPTIMIZER, data, key, num_steps=steps, batch_size=128, where=where
-    )
-    return head._replace(params=trained.params, exists=exists)
-
-
 def make_finetune(config: Config, seed: Seed, num_classes: int) -> Learner:
     """Sequential softmax training of one linear head: the lower bound."""
     return Learner(
-        init=lambda key: (key, _new_head(config, seed, num_classes)),
+        init=lambda key: (key, new_head(seed.tasks, num_classes)),
         update=lambda state, x, y, *, where: (
             jax.random.fold_in(state[0], 1),
-            _train(state[1], state[0], x, y, where, config.head_steps),
+            train_head(state[1], state[0], x, y, where, steps=config.head_steps),
         ),
         solve=lambda state: state[1],
         predict=lambda head, x: head.logits(x),
@@ -240,7 +204,7 @@ def make_finetune(config: Config, seed: Seed, num_classes: int) -> Learner:
 def joint(config: Config, num_classes: int, seed: Seed) -> dict[str, Array]:
     """The same head trained on the rows of all tasks together: the upper bound of a linear head."""
     steps = config.head_steps * (seed.tasks.x.shape[0] + 1)
-    head = _train(_new_head(config, seed, num_classes), seed.key, *seed.tasks.flat(), steps)
+    head = train_head(new_head(seed.tasks, num_classes), seed.key, *seed.tasks.flat(), steps=steps)
     accuracy = _test_accuracy(head.logits(seed.tests.flat()[0]), seed.tests)
     return {"final_accuracy": accuracy, "blurred_accuracy": accuracy}
 
@@ -263,11 +227,12 @@ def federated_prototypes(config: Config, num_classes: int, seed: Seed) -> dict[s
 
 def federated_heads(config: Config, num_classes: int, seed: Seed) -> dict[str, Array]:
     """Every client trains a linear head on its own rows; the server averages the heads, weighted by rows."""
-    start = _new_head(config, seed, num_classes)
+    start = new_head(seed.tasks, num_classes)
     keys = jax.random.split(seed.key, seed.clients.x.shape[0])
-    heads = jax.vmap(lambda key, x, y, where: _train(start, key, x, y, where, config.head_steps))(keys, *seed.clients)
+    train = functools.partial(train_head, start, steps=config.head_steps)
+    heads = jax.vmap(train)(keys, *seed.clients)
     params = trees.average(heads.params, weights=jnp.sum(seed.clients.where, axis=1).astype(jnp.float32))
-    head = _TrainedHead(params, jnp.any(heads.exists, axis=0), start.scale)
+    head = SoftmaxHead(params, jnp.any(heads.exists, axis=0), start.scale)
     return {
         "final_accuracy": _test_accuracy(head.logits(seed.tests.flat()[0]), seed.tests),
         "numbers_sent": jnp.float32(metrics.communication_floats(params)),
@@ -303,9 +268,7 @@ METHODS = (
 )
 
 
-def _above(better: str, worse: str, metric: str = "final_accuracy") -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
+_above = functools.partial(difference, "final_accuracy")
 
 CLAIMS = (
     Claim(70, "G-ACIL ends above FeTrIL by .02", _above("g_acil", "fetril"), ">", 0.02),

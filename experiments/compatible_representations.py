@@ -17,6 +17,7 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import compatible_plots
+from experiments.claims import difference
 from experiments.compatible_models import (
     Config,
     Objective,
@@ -209,10 +210,6 @@ MAPS = ("independent", "procrustes", "oca", "bt2")
 ONE_BY_ONE = ("procrustes", "oca", "bt2")
 
 
-def _above(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 CLAIMS = (
     Claim(
         261,
@@ -224,21 +221,21 @@ CLAIMS = (
     Claim(
         261,
         "BT^2 loses less than .01 of an independent new model in its own index",
-        _above("self_test", "bt2", "independent"),
+        difference("self_test", "bt2", "independent"),
         ">",
         -0.01,
     ),
     Claim(
         261,
         "Backward-compatible training pays for the old index: its own is worse than that of an independent model",
-        _above("self_test", "bct", "independent"),
+        difference("self_test", "bct", "independent"),
         "<",
         0.0,
     ),
     Claim(
         261,
         "More coordinates raise the cross-test of backward-compatible training by .01",
-        _above("cross_test", "bct_extra", "bct"),
+        difference("cross_test", "bct_extra", "bct"),
         ">",
         0.01,
     ),
@@ -259,14 +256,14 @@ CLAIMS = (
     Claim(
         270,
         "OCA is better in its own index than backward-compatible training by .005",
-        _above("self_test", "oca", "bct"),
+        difference("self_test", "oca", "bct"),
         ">",
         0.005,
     ),
     Claim(
         270,
         "and loses less than .01 to it in the old one",
-        _above("cross_test", "oca", "bct"),
+        difference("cross_test", "oca", "bct"),
         ">",
         -0.01,
     ),
@@ -280,28 +277,28 @@ CLAIMS = (
     Claim(
         288,
         "With a fixed simplex the third model queries the first index better than with learned heads, by .3",
-        _above("cross_test", "simplex", "learnable"),
+        difference("cross_test", "simplex", "learnable"),
         ">",
         0.3,
     ),
     Claim(
         288,
         "It loses less than .03 of that in its own index",
-        _above("self_test", "simplex", "learnable"),
+        difference("self_test", "simplex", "learnable"),
         ">",
         -0.03,
     ),
     Claim(
         288,
         "The contrast with the previous model raises the cross-test further",
-        _above("cross_test", "simplex_hoc", "simplex"),
+        difference("cross_test", "simplex_hoc", "simplex"),
         ">",
         0.0,
     ),
     Claim(
         288,
         "and makes more pairs of models compatible",
-        _above("average_compatibility", "simplex_hoc", "simplex"),
+        difference("average_compatibility", "simplex_hoc", "simplex"),
         ">",
         0.0,
     ),

@@ -18,6 +18,7 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference, ratio
 from experiments.complementary_losses import LOSSES, Labels, Side
 from experiments.networks import mlp
 from experiments.programs import Programs
@@ -240,21 +241,21 @@ CLAIMS = (
     Claim(
         109,
         "Inside clusters fewer than a fifth as many mixes are noisy as among all rows",
-        lambda rows: rows["mix_noise"]["scl_nl_icm"] / rows["mix_noise"]["scl_nl_mixup"],
+        ratio("mix_noise", "scl_nl_icm", "scl_nl_mixup"),
         "<",
         0.2,
     ),
     Claim(
         109,
         "Mixing inside clusters beats mixing with anybody",
-        lambda rows: rows["uniform"]["scl_nl_icm"] - rows["uniform"]["scl_nl_mixup"],
+        difference("uniform", "scl_nl_icm", "scl_nl_mixup"),
         ">",
         0.0,
     ),
     Claim(
         109,
         "Mixing inside clusters beats no mixing",
-        lambda rows: rows["uniform"]["scl_nl_icm"] - rows["uniform"]["scl_nl"],
+        difference("uniform", "scl_nl_icm", "scl_nl"),
         ">",
         0.0,
     ),

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from experiments import plots
 from experiments.assets import digit_grids
 from experiments.assets.digit_grids import PixelConfig, Pool
+from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from jaxlab import metrics, weaksup
@@ -161,9 +162,7 @@ METHODS = (
 )
 
 
-def _gain(better: str, worse: str, metric: str = "miou_1") -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
+_gain = functools.partial(difference, "miou_1")
 
 CLAIMS = (
     Claim(274, "One mask: adapting to the canvas beats fitting the mask alone", _gain("repri", "ce"), ">", 0.0),

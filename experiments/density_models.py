@@ -21,6 +21,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import plots, unnormalised_models
+from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
 from experiments.streams import stratified_split
 from jaxlab import analytic, kernels, metrics
@@ -181,7 +182,7 @@ CLAIMS = (
     Claim(
         277,
         "It needs fewer bits than the tree of Chow and Liu",
-        lambda rows: rows["bits"]["hclt_32"] - rows["bits"]["chow_liu"],
+        difference("bits", "hclt_32", "chow_liu"),
         "<",
         0.0,
     ),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.claims import difference
 from experiments.data import Dataset
 from experiments.discovery_splits import Group, Split, inputs, num_known, split
 from experiments.networks import mlp
@@ -258,9 +259,7 @@ def prepare(config: Any, run: Run, data: Dataset) -> tuple[Split, tuple[Array, .
     return split(data, run, test_share=config.test_share), (jnp.asarray(inputs(data)),)
 
 
-def _above(better: str, worse: str) -> Any:
-    return lambda rows: rows["ncd_novel"][better] - rows["ncd_novel"][worse]
-
+_above = functools.partial(difference, "ncd_novel")
 
 GROUP = Group(
     rows=(

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.claims import difference
 from experiments.data import Dataset
 from experiments.discovery_networks import (
     CLASSIFIER,
@@ -104,7 +105,7 @@ GROUP = Group(
         Claim(
             257,
             "Known classes are not forgotten: accuracy of LegoGCD on them less SimGCD's, to .01",
-            lambda rows: rows["gcd_known"]["lego_gcd"] - rows["gcd_known"]["simgcd"],
+            difference("gcd_known", "lego_gcd", "simgcd"),
             ">",
             -0.01,
         ),

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.claims import difference
 from experiments.data import Dataset
 from experiments.discovery_networks import (
     CLASSIFIER,
@@ -218,14 +219,14 @@ GROUP = Group(
         Claim(
             252,
             "Replay of hard prototypes raises the accuracy on old classes",
-            lambda rows: rows["online_old"]["happy"] - rows["online_old"]["online_grouped"],
+            difference("online_old", "happy", "online_grouped"),
             ">",
             0.0,
         ),
         Claim(
             252,
             "Group-wise entropy finds new classes that are lost without an entropy term",
-            lambda rows: rows["online_new"]["online_grouped"] - rows["online_new"]["online_plain"],
+            difference("online_new", "online_grouped", "online_plain"),
             ">",
             0.0,
         ),

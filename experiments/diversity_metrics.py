@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from jaxlab import analytic, kernels, metrics, selection
 from jaxlab.numerics import segment_mean
@@ -177,7 +178,7 @@ CLAIMS = (
     Claim(
         219,
         "Internal diversity hardly sees those copies: its loss is more than 30 points smaller",
-        lambda rows: rows["copies_loss"]["vendi"] - rows["copies_loss"]["internal"],
+        difference("copies_loss", "vendi", "internal"),
         ">",
         0.3,
     ),
@@ -191,7 +192,7 @@ CLAIMS = (
     Claim(
         219,
         "From four classes to all it still grows, by 10 points more than the mean distance",
-        lambda rows: rows["late_gain"]["vendi"] - rows["late_gain"]["mean_distance"],
+        difference("late_gain", "vendi", "mean_distance"),
         ">",
         0.1,
     ),

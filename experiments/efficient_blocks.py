@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from experiments import block_attention, plots
 from experiments.block_columns import column_memory, num_params, residual_init, run_columns, run_residual, stack_init
+from experiments.claims import difference
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
@@ -269,10 +270,6 @@ METHODS = (
 )
 
 
-def _gap(metric: str, method: str, other: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][method] - rows[metric][other]
-
-
 CLAIMS = (
     Claim(
         283,
@@ -282,12 +279,16 @@ CLAIMS = (
         1.2,
     ),
     Claim(
-        283, "SOFT is within .02 of softmax attention in accuracy", _gap("accuracy", "soft", "softmax"), "within", 0.02
+        283,
+        "SOFT is within .02 of softmax attention in accuracy",
+        difference("accuracy", "soft", "softmax"),
+        "within",
+        0.02,
     ),
     Claim(
         283,
         "At twice the resolution normalised SOFT is more accurate than plain SOFT",
-        _gap("accuracy_finer", "soft_normalized", "soft"),
+        difference("accuracy_finer", "soft_normalized", "soft"),
         ">",
         0.0,
     ),
@@ -308,7 +309,7 @@ CLAIMS = (
     Claim(
         258,
         "They are at most .01 less accurate than a residual network of their size",
-        _gap("accuracy", "reversible_columns", "residual"),
+        difference("accuracy", "reversible_columns", "residual"),
         ">",
         -0.01,
     ),
@@ -332,7 +333,7 @@ CLAIMS = (
     Claim(
         233,
         "It is at most .01 less accurate than no attention",
-        _gap("accuracy", "fused_attention", "convolutions"),
+        difference("accuracy", "fused_attention", "convolutions"),
         ">",
         -0.01,
     ),

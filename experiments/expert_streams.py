@@ -11,6 +11,7 @@ import optax
 from matplotlib.axes import Axes
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.networks import Network, mlp
 from experiments.runner import Claim, Measured, Method, Result, Run, over_seeds
 from experiments.streams import stratified_split
@@ -237,21 +238,21 @@ CLAIMS = (
     Claim(
         152,
         "Experts end above one network on the same stream by .1",
-        lambda rows: rows["final_accuracy"]["experts"] - rows["final_accuracy"]["one_network"],
+        difference("final_accuracy", "experts", "one_network"),
         ">",
         0.1,
     ),
     Claim(
         152,
         "Not being told the task, in training or at test, costs at most .05",
-        lambda rows: rows["final_accuracy"]["known_tasks"] - rows["final_accuracy"]["experts"],
+        difference("final_accuracy", "known_tasks", "experts"),
         "<",
         0.05,
     ),
     Claim(
         152,
         "Without half of the weights of experts and selector at most .03 is lost",
-        lambda rows: rows["final_accuracy"]["experts_dense"] - rows["final_accuracy"]["experts"],
+        difference("final_accuracy", "experts_dense", "experts"),
         "<",
         0.03,
     ),

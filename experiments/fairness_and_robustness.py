@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import fair_penalties, plots, robust_classes
+from experiments.claims import difference
 from experiments.fair_penalties import PENALTIES, REACH, SHOWN, load_patients, penalised, shrunk
 from experiments.robust_classes import RADII, RATIOS, load_pair, summary
 from experiments.runner import Claim, Measured, Method, Result, Run, over_seeds
@@ -222,7 +223,7 @@ CLAIMS = (
     Claim(
         228,
         "A classifier trained on a sample has the gap of the closed form",
-        lambda rows: rows["gap_robust"]["samples_linf"] - rows["gap_robust"]["theory_linf"],
+        difference("gap_robust", "samples_linf", "theory_linf"),
         "within",
         0.05,
     ),

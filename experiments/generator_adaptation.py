@@ -24,6 +24,7 @@ from experiments.adapted_generators import Networks, Setting, Task
 from experiments.assets import decoders, denoiser
 from experiments.assets.decoders import DecoderConfig
 from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
+from experiments.claims import difference, ratio
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 from jaxlab import metrics
 from jaxlab.kernels import pairwise_sq_dists
@@ -164,14 +165,6 @@ GROUPS = {
 FEW, TOKEN = ({method.name for method in GROUPS[name]} for name in ("ten turned digits", "a classifier"))
 
 
-def _ratio(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) / np.asarray(rows[metric][rival])
-
-
-def _difference(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) - np.asarray(rows[metric][rival])
-
-
 def _value(metric: str, method: str) -> Callable[[Any], Any]:
     return lambda rows: rows[metric][method]
 
@@ -187,28 +180,28 @@ CLAIMS = (
     Claim(
         249,
         "DomainStudio keeps at least 20 % more diversity within clusters than plain fine-tuning (ratio)",
-        _ratio("cluster_diversity", "domain_studio", "few_finetune"),
+        ratio("cluster_diversity", "domain_studio", "few_finetune"),
         ">",
         1.2,
     ),
     Claim(
         249,
         "DomainStudio is nearer to target images it has not seen than plain fine-tuning (ratio of Frechet distances)",
-        _ratio("frechet", "domain_studio", "few_finetune"),
+        ratio("frechet", "domain_studio", "few_finetune"),
         "<",
         1.0,
     ),
     Claim(
         215,
         "Matching moments keeps at least 10 % more diversity than one direction (ratio)",
-        _ratio("diversity", "directional_moment", "directional"),
+        ratio("diversity", "directional_moment", "directional"),
         ">",
         1.1,
     ),
     Claim(
         215,
         "at an equal cosine of the mean change (difference)",
-        _difference("cosine", "directional_moment", "directional"),
+        difference("cosine", "directional_moment", "directional"),
         "within",
         0.05,
     ),
@@ -216,7 +209,7 @@ CLAIMS = (
     Claim(
         210,
         "Fine-tuning the whole decoder for as many rounds keeps less than the adaptor (difference)",
-        _difference("diversity", "one_finetune", "genda"),
+        difference("diversity", "one_finetune", "genda"),
         "<",
         0.0,
     ),

@@ -23,6 +23,7 @@ from experiments.assets import conv_flows, denoiser, patch_flows
 from experiments.assets.conv_flows import ConvFlowConfig
 from experiments.assets.denoiser import ClassifierConfig
 from experiments.assets.patch_flows import EncoderConfig, PatchConfig
+from experiments.claims import difference
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.training_aids import (
     CHECKPOINTS,
@@ -130,10 +131,6 @@ def _ratio(metric: str, over: str, under: str, *, against: str | None = None) ->
     return lambda rows: np.asarray(rows[metric][over]) / np.asarray(rows[against or metric][under])
 
 
-def _fall(metric: str, before: str, after: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][before]) - np.asarray(rows[metric][after])
-
-
 CLAIMS = (
     Claim(
         6,
@@ -173,7 +170,7 @@ CLAIMS = (
     Claim(
         5,
         "Re-dilation lowers the share of images that are four digits (by at least a point)",
-        _fall("multi_digit", "twice", "redilated"),
+        difference("multi_digit", "twice", "redilated"),
         ">",
         0.01,
     ),

@@ -24,6 +24,7 @@ from experiments import guidance_guests as guests
 from experiments import guidance_savers as savers
 from experiments import plots
 from experiments.assets import denoiser, students, token_denoiser, token_students
+from experiments.claims import difference, ratio
 from experiments.guidance_measures import Judge, measure_row
 from experiments.guidance_savers import HIGH, SCALE, Networks, Setting
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError
@@ -132,24 +133,18 @@ def _of(metric: str, method: str) -> Callable[[Any], Any]:
     return lambda rows: np.asarray(rows[metric][method])
 
 
-def _share(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) / np.asarray(rows[metric][rival])
-
-
 def _below_first_steps(method: str) -> Callable[[Any], Any]:
     return lambda rows: np.asarray(rows["distance_3"][method]) - np.asarray(rows["first_steps_3"][method])
 
 
-def _closer(method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows["distance_3"][method]) - np.asarray(rows["distance_3"][rival])
-
+_closer = functools.partial(difference, "distance_3")
 
 CLAIMS = (
     Claim(0, "The two noise predictions agree more and more along sampling", _of("rise_eps", "cfg"), ">", 0.0),
     Claim(
         0,
         "Adaptive Guidance on noise predictions saves a fifth of the evaluations",
-        _share("evaluations_3", "adaptive_eps", "cfg"),
+        ratio("evaluations_3", "adaptive_eps", "cfg"),
         "<",
         0.8,
     ),
@@ -164,7 +159,7 @@ CLAIMS = (
     Claim(
         0,
         "Adaptive Guidance on data predictions saves a fifth of the evaluations",
-        _share("evaluations_3", "adaptive_x0", "cfg"),
+        ratio("evaluations_3", "adaptive_x0", "cfg"),
         "<",
         0.8,
     ),
@@ -213,14 +208,14 @@ CLAIMS = (
     Claim(
         2,
         "On guided states, adapters trained there err by a fifth less than on noised data",
-        _share("trajectory_error", "agd_trajectory", "agd_noised"),
+        ratio("trajectory_error", "agd_trajectory", "agd_noised"),
         "<",
         0.8,
     ),
     Claim(
         2,
         "Their images have at most 1.1 times the Frechet distance of full guidance",
-        _share("frechet_3", "agd_trajectory", "cfg_tokens"),
+        ratio("frechet_3", "agd_trajectory", "cfg_tokens"),
         "<",
         1.1,
     ),

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import decoding_plots
+from experiments.claims import ratio
 from experiments.guided_sequences import (
     AR_SCALES,
     FLOW_SCALES,
@@ -161,14 +162,14 @@ CLAIMS = (
     Claim(
         49,
         "Alignment improves the Frechet distance of samples without guidance (over the unaligned model's)",
-        lambda rows: rows["frechet"]["cca"] / rows["frechet"]["plain"],
+        ratio("frechet", "cca", "plain"),
         "<",
         1.0,
     ),
     Claim(
         16,
         "The Gumbel-softmax flow is closer to the bigrams of the text than a straight flow (distance, over its)",
-        lambda rows: rows["bigram_distance"]["gumbel_flow"] / rows["bigram_distance"]["linear_flow"],
+        ratio("bigram_distance", "gumbel_flow", "linear_flow"),
         "<",
         1.0,
     ),

@@ -22,6 +22,7 @@ from experiments import class_edits, instructed_edits, plots
 from experiments.assets import denoiser
 from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
 from experiments.assets.editors import INSTRUCTIONS
+from experiments.claims import difference, ratio
 from experiments.class_edits import START, STARTS, Nets, Setting, along_velocities, inversion, keep, noising
 from experiments.instructed_edits import SCALES, Bench, Training
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
@@ -176,15 +177,7 @@ def _ratio_at_level(method: str, rival: str) -> Callable[[Rows], np.ndarray]:
 
 def _mean_difference(method: str, rival: str) -> Callable[[Rows], Any]:
     """Difference of the accuracies of the target class, mean over the starts."""
-    return lambda rows: np.mean([_difference(f"target_{s:g}", method, rival)(rows) for s in STARTS], axis=0)
-
-
-def _difference(metric: str, method: str, rival: str) -> Callable[[Rows], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) - np.asarray(rows[metric][rival])
-
-
-def _ratio(metric: str, method: str, rival: str) -> Callable[[Rows], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) / np.asarray(rows[metric][rival])
+    return lambda rows: np.mean([difference(f"target_{s:g}", method, rival)(rows) for s in STARTS], axis=0)
 
 
 CLAIMS = (
@@ -199,21 +192,21 @@ CLAIMS = (
     Claim(
         1,
         "Started where the paper starts, FlowDirector changes the background less than inversion (ratio)",
-        _ratio("background_0.8", "flow_director", "inversion"),
+        ratio("background_0.8", "flow_director", "inversion"),
         "<",
         1.0,
     ),
     Claim(
         1,
         "There it reaches the target class at least as often as inversion (difference)",
-        _difference("target_0.8", "flow_director", "inversion"),
+        difference("target_0.8", "flow_director", "inversion"),
         ">",
         -0.01,
     ),
     Claim(
         1,
         "The mask lowers the change of the background (ratio)",
-        _ratio("background_0.8", "flow_director", "flow_director_free"),
+        ratio("background_0.8", "flow_director", "flow_director_free"),
         "<",
         1.0,
     ),
@@ -227,42 +220,42 @@ CLAIMS = (
     Claim(
         91,
         "The triplet raises the share of followed instructions, corrected ones given, at the paper's scales",
-        _difference("follows_7.5", "superedit", "editor_rectified"),
+        difference("follows_7.5", "superedit", "editor_rectified"),
         ">",
         0.0,
     ),
     Claim(
         91,
         "The triplet raises it without guidance too",
-        _difference("follows_1", "superedit", "editor_rectified"),
+        difference("follows_1", "superedit", "editor_rectified"),
         ">",
         0.0,
     ),
     Claim(
         91,
         "The triplet raises it where 30 % of the instructions stay wrong, without guidance",
-        _difference("follows_1", "editor_wrong_triplet", "editor_wrong"),
+        difference("follows_1", "editor_wrong_triplet", "editor_wrong"),
         ">",
         0.0,
     ),
     Claim(
         91,
         "Corrected instructions raise the share of followed instructions, at the paper's scales",
-        _difference("follows_7.5", "editor_rectified", "editor_wrong"),
+        difference("follows_7.5", "editor_rectified", "editor_wrong"),
         ">",
         0.0,
     ),
     Claim(
         91,
         "Corrected instructions raise it without guidance too",
-        _difference("follows_1", "editor_rectified", "editor_wrong"),
+        difference("follows_1", "editor_rectified", "editor_wrong"),
         ">",
         0.0,
     ),
     Claim(
         91,
         "Corrected instructions bring the edit nearer to the wanted image, without guidance (ratio of squares)",
-        _ratio("error_1", "editor_rectified", "editor_wrong"),
+        ratio("error_1", "editor_rectified", "editor_wrong"),
         "<",
         1.0,
     ),

@@ -9,7 +9,6 @@ two of them, which no sum of fields can express.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.assets.feedback import baskets, descriptions, fields
+from experiments.claims import difference
 from experiments.click_models import MODELS, Table, clicked
 from experiments.data import load
 from experiments.programs import Programs
@@ -138,13 +138,11 @@ METHODS = (
 RANKERS, NEWCOMERS = ("bpr", "bpr_truncated", "pld"), ("popularity", "content", "cml", "cml_decorrelated")
 
 
-def _gain(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 CLAIMS = (
-    Claim(241, "Items drawn by their loss raise recall over BPR, noise 40 %", _gain("recall", "pld", "bpr"), ">", 0.0),
-    Claim(241, "And nDCG", _gain("ndcg", "pld", "bpr"), ">", 0.0),
+    Claim(
+        241, "Items drawn by their loss raise recall over BPR, noise 40 %", difference("recall", "pld", "bpr"), ">", 0.0
+    ),
+    Claim(241, "And nDCG", difference("ndcg", "pld", "bpr"), ">", 0.0),
     Claim(
         241,
         "False items are drawn less often than they are in the lists",
@@ -155,21 +153,21 @@ CLAIMS = (
     Claim(
         110,
         "Learned distances find new items better than cosines of descriptions (recall)",
-        _gain("cold_recall", "cml", "content"),
+        difference("cold_recall", "cml", "content"),
         ">",
         0.0,
     ),
     Claim(
         110,
         "Cosines of descriptions find new items better than popularity (recall)",
-        _gain("cold_recall", "content", "popularity"),
+        difference("cold_recall", "content", "popularity"),
         ">",
         0.0,
     ),
-    Claim(111, "Crossed fields see a product that a sum cannot", _gain("auroc_product", "fcn", "lr"), ">", 0.05),
-    Claim(111, "Both networks together beat the exponential one", _gain("auroc_product", "fcn", "ecn"), ">", 0.0),
-    Claim(111, "Both networks together beat the linear one", _gain("auroc_product", "fcn", "lcn"), ">", 0.0),
-    Claim(111, "Tri-BCE improves on plain cross entropy", _gain("auroc_product", "fcn_tri", "fcn"), ">", 0.0),
+    Claim(111, "Crossed fields see a product that a sum cannot", difference("auroc_product", "fcn", "lr"), ">", 0.05),
+    Claim(111, "Both networks together beat the exponential one", difference("auroc_product", "fcn", "ecn"), ">", 0.0),
+    Claim(111, "Both networks together beat the linear one", difference("auroc_product", "fcn", "lcn"), ">", 0.0),
+    Claim(111, "Tri-BCE improves on plain cross entropy", difference("auroc_product", "fcn_tri", "fcn"), ">", 0.0),
 )
 
 

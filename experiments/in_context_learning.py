@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.asset import asset
+from experiments.claims import difference
 from experiments.in_context_models import (
     CLASSES,
     DIMS,
@@ -158,15 +159,11 @@ METHODS = (
 )
 
 
-def _above(better: str, worse: str, metric: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 CLAIMS = (
     Claim(
         154,
         "Conjunctions: the transformer ends within .05 of elimination",
-        _above("exact", "transformer", "conjunction_accuracy"),
+        difference("conjunction_accuracy", "exact", "transformer"),
         "<",
         0.05,
     ),
@@ -187,14 +184,14 @@ CLAIMS = (
     Claim(
         194,
         "The gap between known and new tasks is smaller after training on new tasks alone than on 4",
-        _above("trained_on_4", "trained_on_new", "gap"),
+        difference("gap", "trained_on_4", "trained_on_new"),
         ">",
         0.0,
     ),
     Claim(
         194,
         "On new tasks it learns more within a sequence after training on new tasks alone than on 4",
-        _above("trained_on_new", "trained_on_4", "improvement"),
+        difference("improvement", "trained_on_new", "trained_on_4"),
         ">",
         0.0,
     ),

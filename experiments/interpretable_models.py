@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
+from experiments.claims import difference
 from experiments.prototype_plots import draw
 from experiments.rule_learners import RULE_CLAIMS, RULE_METHODS, Rules
 from experiments.rule_plots import draw_rules
@@ -287,29 +288,25 @@ METHODS = (
 BOOSTED = ("boosted", "boosted_half", "boosted_quarter")
 
 
-def _difference(metric: str, one: str, other: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][one] - rows[metric][other]
-
-
 CLAIMS = (
     Claim(
         279,
         "Classification by components is more accurate than the nearest class mean, at the margin of 0.3",
-        _difference("accuracy", "cbc", "nearest_mean"),
+        difference("accuracy", "cbc", "nearest_mean"),
         ">",
         0.0,
     ),
     Claim(
         279,
         "It is more accurate at the margin of 0.1",
-        _difference("accuracy", "cbc_small_margin", "nearest_mean"),
+        difference("accuracy", "cbc_small_margin", "nearest_mean"),
         ">",
         0.0,
     ),
     Claim(
         279,
         "Training with a larger margin raises the mean certified radius",
-        _difference("certified_radius", "cbc", "cbc_small_margin"),
+        difference("certified_radius", "cbc", "cbc_small_margin"),
         ">",
         0.0,
     ),
@@ -323,14 +320,14 @@ CLAIMS = (
     Claim(
         278,
         "Without the second half of its boosted units the network loses less than 2 points",
-        _difference("accuracy", "boosted", "boosted_half"),
+        difference("accuracy", "boosted", "boosted_half"),
         "<",
         0.02,
     ),
     Claim(
         278,
         "The boosted network is within 2 points of the network trained as a whole",
-        _difference("accuracy", "boosted", "mlp"),
+        difference("accuracy", "boosted", "mlp"),
         "within",
         0.02,
     ),

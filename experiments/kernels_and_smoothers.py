@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from experiments import smoother_kernels as smoothers
 from experiments import smoother_tasks as tasks
 from experiments import smoother_trees
+from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.smoother_plots import draw
 from experiments.smoother_tasks import Measures, Seed
@@ -234,28 +235,28 @@ CLAIMS = (
     Claim(
         281,
         "The singular kernel shrugs off labels that lie: .05 more accurate than the nearest neighbour",
-        lambda rows: rows["accuracy_noisy"]["singular"] - rows["accuracy_noisy"]["nearest"],
+        difference("accuracy_noisy", "singular", "nearest"),
         ">",
         0.05,
     ),
     Claim(
         281,
         "Without them it is as accurate",
-        lambda rows: rows["accuracy_clean"]["singular"] - rows["accuracy_clean"]["nearest"],
+        difference("accuracy_clean", "singular", "nearest"),
         "within",
         0.02,
     ),
     Claim(
         281,
         "It classifies as the power of the distance that it is near its singularity (accuracy, labels that lie)",
-        lambda rows: rows["accuracy_noisy"]["singular"] - rows["accuracy_noisy"]["hilbert"],
+        difference("accuracy_noisy", "singular", "hilbert"),
         "within",
         0.02,
     ),
     Claim(
         281,
         "With the exponent of the dimension its error comes closer to the Bayes error than the nearest neighbour's",
-        lambda rows: rows["excess_many"]["nearest"] - rows["excess_many"]["singular"],
+        difference("excess_many", "nearest", "singular"),
         ">",
         0.0,
     ),
@@ -269,7 +270,7 @@ CLAIMS = (
     Claim(
         238,
         "Networks need fewer further nats than a Gaussian process",
-        lambda rows: rows["nats"]["gaussian"] - rows["nats"]["networks"],
+        difference("nats", "gaussian", "networks"),
         ">",
         0.0,
     ),

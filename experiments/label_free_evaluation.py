@@ -24,6 +24,7 @@ from experiments import label_free_learning as learning
 from experiments import label_free_scores as scores
 from experiments import plots
 from experiments.assets import captions
+from experiments.claims import difference
 from experiments.label_free_learning import LABELS
 from experiments.label_free_scores import STATISTICS
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
@@ -253,7 +254,7 @@ CLAIMS = (
     Claim(
         56,
         "It is below the bound of a network trained on the same examples",
-        lambda rows: rows["bound"]["prompts"] - rows["bound"]["network"],
+        difference("bound", "prompts", "network"),
         "<",
         0.0,
     ),
@@ -267,21 +268,21 @@ CLAIMS = (
     Claim(
         46,
         "With 20 labels, a mixture of unlabelled rows beats supervised learning by five points",
-        lambda rows: rows["accuracy_20"]["mixture"] - rows["accuracy_20"]["supervised"],
+        difference("accuracy_20", "mixture", "supervised"),
         ">",
         0.05,
     ),
     Claim(
         46,
         "With 50 labels, a mixture of eight times as many unlabelled rows is better",
-        lambda rows: rows["accuracy_50"]["mixture"] - rows["accuracy_50"]["mixture_few"],
+        difference("accuracy_50", "mixture", "mixture_few"),
         ">",
         0.0,
     ),
     Claim(
         46,
         "The factor model, which is not informative here, neither helps nor hurts by five points with 20 labels",
-        lambda rows: rows["accuracy_20"]["factors"] - rows["accuracy_20"]["supervised"],
+        difference("accuracy_20", "factors", "supervised"),
         "within",
         0.05,
     ),

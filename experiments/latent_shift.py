@@ -5,7 +5,6 @@ Where the classes are not what the eye would group (each is several digits at on
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +13,7 @@ import numpy as np
 import optax
 
 from experiments.assets.classifiers import train_classifier
+from experiments.claims import difference
 from experiments.data import Dataset
 from experiments.discovery_splits import Group, inputs, split
 from experiments.networks import mlp
@@ -180,13 +180,9 @@ def from_domains(config: Any, seed: Seed, x: Array, solver: Array) -> dict[str, 
     return measured
 
 
-def _above(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
-_COMPOSITE = _above("shift_composite", "ddfa", "shift_k_means")
-_THREE = _above("shift_three", "shift_k_means", "ddfa")
-_ALL = _above("shift_all", "shift_k_means", "ddfa")
+_COMPOSITE = difference("shift_composite", "ddfa", "shift_k_means")
+_THREE = difference("shift_three", "shift_k_means", "ddfa")
+_ALL = difference("shift_all", "shift_k_means", "ddfa")
 GROUP = Group(
     rows=(
         Method("shift_k_means", None, on_pixels, note="pixels, whatever the domain"),

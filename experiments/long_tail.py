@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots, tail_training
+from experiments.claims import difference
 from experiments.discovery_networks import Shared, shared_of
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
@@ -235,12 +236,8 @@ def _best(metric: str, family: str, best: str) -> Callable[[Any], Any]:
     return lambda rows: rows[metric][f"{family}_{best}"] - np.maximum(*(rows[metric][name] for name in others))
 
 
-def _gap(metric: str, method: str, other: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][method] - rows[metric][other]
-
-
 def _shifted(rows: Any) -> Any:
-    return sum(_gap(prior, "sade", "sade_mean")(rows) for prior in ("forward", "backward")) / 2
+    return sum(difference(prior, "sade", "sade_mean")(rows) for prior in ("forward", "backward")) / 2
 
 
 CLAIMS = (
@@ -266,23 +263,23 @@ CLAIMS = (
     Claim(
         212,
         "With consistency two networks of one training set predict more alike (KL)",
-        _gap("spread", "mdcs", "mdcs_plain"),
+        difference("spread", "mdcs", "mdcs_plain"),
         "<",
         0.0,
     ),
     Claim(
         212,
         "Consistency on rows the weak view gets right is better than on all",
-        _gap("uniform", "mdcs", "mdcs_all"),
+        difference("uniform", "mdcs", "mdcs_all"),
         ">",
         0.0,
     ),
-    Claim(106, "BatchFormer is better on rare classes", _gap("few", "batch_former", "ce"), ">", 0.0),
-    Claim(106, "BatchFormer costs at most .01 in accuracy", _gap("uniform", "batch_former", "ce"), ">", -0.01),
+    Claim(106, "BatchFormer is better on rare classes", difference("few", "batch_former", "ce"), ">", 0.0),
+    Claim(106, "BatchFormer costs at most .01 in accuracy", difference("uniform", "batch_former", "ce"), ">", -0.01),
     Claim(
         106,
         "One classifier for both halves is better than one for each",
-        _gap("uniform", "batch_former", "batch_former_apart"),
+        difference("uniform", "batch_former", "batch_former_apart"),
         ">",
         0.0,
     ),

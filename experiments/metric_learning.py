@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.metric_measures import Coarse, Unseen, finer, unseen
 from experiments.metric_objectives import OBJECTIVES, embed, train
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
@@ -98,10 +99,6 @@ METHODS = (
 )
 
 
-def _gain(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 def _less_inconsistent(base: str) -> Callable[[Any], Any]:
     return lambda rows: 1.0 - rows["opis"][f"{base}_tcm"] / rows["opis"][base]
 
@@ -118,21 +115,21 @@ CLAIMS = (
     Claim(
         226,
         "Negative pairs of the batch in the softmax: CosFace accepts more true pairs at 1 % false ones",
-        _gain("tar_at_far", "cosface_unpg", "cosface"),
+        difference("tar_at_far", "cosface_unpg", "cosface"),
         ">",
         0.0,
     ),
     Claim(
         226,
         "In the softmax they serve better than as a contrastive loss beside it (same rate)",
-        _gain("tar_at_far", "cosface_unpg", "cosface_contrastive"),
+        difference("tar_at_far", "cosface_unpg", "cosface_contrastive"),
         ">",
         0.0,
     ),
     Claim(
         113,
         "MadaCos, which has no margin to choose, is within a point of CosFace or better (mAP)",
-        _gain("mean_average_precision", "mada_cos", "cosface"),
+        difference("mean_average_precision", "mada_cos", "cosface"),
         ">",
         -0.01,
     ),
@@ -144,7 +141,7 @@ CLAIMS = (
     Claim(
         203,
         "TCM leaves recall at 1 of the contrastive loss within a point",
-        _gain("recall_at_1", "contrastive_tcm", "contrastive"),
+        difference("recall_at_1", "contrastive_tcm", "contrastive"),
         "within",
         0.01,
     ),
@@ -158,29 +155,29 @@ CLAIMS = (
     Claim(
         255,
         "So do its training embeddings alone (more references can only lower utilization)",
-        _gain("utilization", "contrastive_metrix", "contrastive"),
+        difference("utilization", "contrastive_metrix", "contrastive"),
         "<",
         0.0,
     ),
     Claim(
         255,
         "Metrix raises recall at 1 of the contrastive loss by half a point",
-        _gain("recall_at_1", "contrastive_metrix", "contrastive"),
+        difference("recall_at_1", "contrastive_metrix", "contrastive"),
         ">",
         0.005,
     ),
     Claim(
         86,
         "Trained on shared names, LOOK tells the classes apart better than cross entropy, by a point (neighbours)",
-        _gain("fine_neighbours", "look", "softmax"),
+        difference("fine_neighbours", "look", "softmax"),
         ">",
         0.01,
     ),
-    Claim(86, "By a linear probe too", _gain("fine_linear", "look", "softmax"), ">", 0.01),
+    Claim(86, "By a linear probe too", difference("fine_linear", "look", "softmax"), ">", 0.01),
     Claim(
         86,
         "On the names themselves both are equal within two points",
-        _gain("coarse_neighbours", "look", "softmax"),
+        difference("coarse_neighbours", "look", "softmax"),
         "within",
         0.02,
     ),

@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.networks import mlp
 from experiments.pair_filters import co_train
 from experiments.programs import Programs
@@ -236,7 +237,7 @@ CLAIMS = (
     Claim(
         105,
         "Relative boosting beats two branches without it, scores added",
-        lambda rows: rows["recall_0"]["dbl_relative"] - rows["recall_0"]["ensemble"],
+        difference("recall_0", "dbl_relative", "ensemble"),
         ">",
         0.0,
     ),

@@ -24,6 +24,7 @@ from experiments import plots
 from experiments.assets import denoiser, token_denoiser
 from experiments.assets.denoiser import ClassifierConfig
 from experiments.assets.token_denoiser import StudentConfig, TokenDenoiserConfig
+from experiments.claims import difference, ratio
 from experiments.negative_prompts import BINS, GROUP, THICK, THIN, Knobs, Networks, Setting
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 
@@ -116,14 +117,6 @@ METHODS = (
 )
 
 
-def _difference(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) - np.asarray(rows[metric][rival])
-
-
-def _ratio(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][method]) / np.asarray(rows[metric][rival])
-
-
 def _distance_at_equal_rate(steps: int, method: str, family: str) -> Callable[[Any], np.ndarray]:
     """Frechet distance of a row over that of a family at the same rate of the prompt.
 
@@ -147,14 +140,14 @@ CLAIMS = (
     Claim(
         8,
         "In one step NASA at 0.5 lowers the rate of the negative prompt (difference to no guidance)",
-        _difference("attribute_1", "nasa_0.5", "none"),
+        difference("attribute_1", "nasa_0.5", "none"),
         "<",
         0.0,
     ),
     Claim(
         8,
         'It is the prompt that does it: away from "thin" instead, more are thick than without guidance (difference)',
-        _difference("attribute_1", "nasa_thin", "none"),
+        difference("attribute_1", "nasa_thin", "none"),
         ">",
         0.0,
     ),
@@ -175,35 +168,35 @@ CLAIMS = (
     Claim(
         8,
         "In twenty steps too NASA at 0.5 lowers the rate of the negative prompt (difference to no guidance)",
-        _difference("attribute_20", "nasa_0.5", "none"),
+        difference("attribute_20", "nasa_0.5", "none"),
         "<",
         0.0,
     ),
     Claim(
         240,
         "NegToMe makes the images of a class at least 5 % more diverse than CFG at the same scale (ratio)",
-        _ratio("diversity_20", "negtome", "cfg"),
+        ratio("diversity_20", "negtome", "cfg"),
         ">",
         1.05,
     ),
     Claim(
         240,
         "NegToMe keeps the accuracy of the digit within two points of that CFG (difference)",
-        _difference("accuracy_20", "negtome", "cfg"),
+        difference("accuracy_20", "negtome", "cfg"),
         ">",
         -0.02,
     ),
     Claim(
         240,
         "Acting all the way it makes them at least 5 % more diverse (ratio)",
-        _ratio("diversity_20", "negtome_always", "cfg"),
+        ratio("diversity_20", "negtome_always", "cfg"),
         ">",
         1.05,
     ),
     Claim(
         240,
         "And keeps that accuracy all the same (difference)",
-        _difference("accuracy_20", "negtome_always", "cfg"),
+        difference("accuracy_20", "negtome_always", "cfg"),
         ">",
         -0.02,
     ),

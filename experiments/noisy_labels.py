@@ -17,6 +17,7 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import discovery_networks, noise_losses, plots
+from experiments.claims import difference
 from experiments.discovery_networks import Settings, Shared, shared_of
 from experiments.networks import mlp
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
@@ -290,21 +291,21 @@ CLAIMS = (
     Claim(
         223,
         "Recovered distributions beat cross entropy by .01",
-        lambda rows: rows["accuracy"]["rcal"] - rows["accuracy"]["ce"],
+        difference("accuracy", "rcal", "ce"),
         ">",
         0.01,
     ),
     Claim(
         223,
         "Dropping outliers moves the class means towards the true ones",
-        lambda rows: rows["mean_error"]["contrastive"] - rows["mean_error"]["filtered"],
+        difference("mean_error", "contrastive", "filtered"),
         ">",
         0.0,
     ),
     Claim(
         223,
         "Drawn features raise the accuracy of rare classes over the filter alone",
-        lambda rows: rows["tail"]["recovered"] - rows["tail"]["filtered"],
+        difference("tail", "recovered", "filtered"),
         ">",
         0.0,
     ),

@@ -24,6 +24,7 @@ from experiments.assets import denoiser, few_steps, flows
 from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
 from experiments.assets.few_steps import ProgressiveConfig, ScoreDistillationConfig, SegmentConfig
 from experiments.assets.flows import MeanFlowConfig
+from experiments.claims import difference, ratio
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError
 from jaxlab import diffusion, guidance, metrics
 from jaxlab.typing import Array, PyTree
@@ -204,10 +205,6 @@ METHODS = (
 )
 
 
-def _ratio(metric: str, method: str, rival: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][method] / rows[metric][rival]
-
-
 def _share_of_spread(rows: Any) -> np.ndarray:
     """Where the random scale lies between the best fixed scale (0) and the worst (1) in Frechet distance."""
     fixed = np.stack([np.asarray(rows["frechet"][f"vsd_{scale:g}"]) for scale in FIXED])
@@ -219,42 +216,42 @@ CLAIMS = (
     Claim(
         7,
         "One call of a mean flow has less than half the Frechet distance of one Euler step",
-        _ratio("frechet", "mean_flow_1", "euler_1"),
+        ratio("frechet", "mean_flow_1", "euler_1"),
         "<",
         0.5,
     ),
     Claim(
         7,
         "One call of a mean flow comes within 1.5 times the Frechet distance of 50 Euler steps",
-        _ratio("frechet", "mean_flow_1", "euler_50"),
+        ratio("frechet", "mean_flow_1", "euler_50"),
         "<",
         1.5,
     ),
     Claim(
         7,
         "Guidance baked in makes more images of the right class at one call (accuracy, difference)",
-        lambda rows: rows["accuracy"]["mean_flow_guided_1"] - rows["accuracy"]["mean_flow_1"],
+        difference("accuracy", "mean_flow_guided_1", "mean_flow_1"),
         ">",
         0.0,
     ),
     Claim(
         7,
         "Flow matching first helps: lower Frechet distance at one call than mean flow from the start (ratio)",
-        _ratio("frechet", "mean_flow_1", "mean_flow_direct_1"),
+        ratio("frechet", "mean_flow_1", "mean_flow_direct_1"),
         "<",
         1.0,
     ),
     Claim(
         35,
         "The 4-step student comes within 10 % of the Frechet distance of 16 steps of the teacher",
-        _ratio("frechet", "progressive_4", "euler_16"),
+        ratio("frechet", "progressive_4", "euler_16"),
         "<",
         1.1,
     ),
     Claim(
         35,
         "The 4-step student has a lower Frechet distance than 4 steps of the teacher",
-        _ratio("frechet", "progressive_4", "euler_4"),
+        ratio("frechet", "progressive_4", "euler_4"),
         "<",
         1.0,
     ),

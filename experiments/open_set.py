@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.assets.classifiers import train_classifier
+from experiments.claims import difference
 from experiments.networks import mlp
 from experiments.open_set_networks import SCORES, hidden_layers, make_reciprocal, many_networks
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
@@ -262,14 +263,14 @@ CLAIMS = (
     Claim(
         289,
         "The largest logit sees unknown classes better than the largest probability (AUROC)",
-        lambda rows: rows["auroc"]["max_logit"] - rows["auroc"]["max_softmax"],
+        difference("auroc", "max_logit", "max_softmax"),
         ">",
         0.0,
     ),
     Claim(
         271,
         "The Mahalanobis score sees unknown classes better than the largest probability, by .005 AUROC",
-        lambda rows: rows["auroc"]["mahalanobis"] - rows["auroc"]["max_softmax"],
+        difference("auroc", "mahalanobis", "max_softmax"),
         ">",
         0.005,
     ),
@@ -283,7 +284,7 @@ CLAIMS = (
     Claim(
         271,
         "The generative classifier is as accurate on the known classes as the softmax",
-        lambda rows: rows["closed_accuracy"]["mahalanobis"] - rows["closed_accuracy"]["max_softmax"],
+        difference("closed_accuracy", "mahalanobis", "max_softmax"),
         "within",
         0.01,
     ),

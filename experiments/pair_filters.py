@@ -1,11 +1,12 @@
 """Two networks that tell each other which pairs belong together, without and with pseudo-classes."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from experiments.networks import mlp
+from experiments.networks import Network, mlp
 from experiments.training import cosine_adam, fit
 from jaxlab import analytic, losses, metrics, retrieval, weaksup
 from jaxlab.kernels import cosine_similarity
@@ -40,6 +41,37 @@ def low_component(values: Array) -> Array:
     return analytic.gmm_em(scaled[:, None], init, covariance="diag", num_iters=10, ridge=5e-4).posterior[:, 0]
 
 
+class Towers(NamedTuple):
+    """What a network consists of: an encoder for each half, and a head that tells pseudo-classes."""
+
+    encoder: Network
+    head: Network
+
+    def init(self, key: Array) -> PyTree:
+        """Random parameters."""
+        keys = jax.random.split(key, 3)
+        return {"encoders": [self.encoder.init(keys[0]), self.encoder.init(keys[1])], "head": self.head.init(keys[2])}
+
+    def embed(self, params: PyTree, left: Array, right: Array) -> tuple[Array, Array]:
+        """Both halves of pairs, embedded."""
+        first, second = params["encoders"]
+        return self.encoder.logits(first, left), self.encoder.logits(second, right)
+
+
+def judge(config: Any, towers: Towers, left: Array, right: Array, params: PyTree, bank: Array) -> tuple[Trust, Array]:
+    """What a network thinks of all pairs, and its pseudo-classes of the left halves; bank holds those of before."""
+    a, b = towers.embed(params, left, right)
+    size = left.shape[0]
+    costs = losses.soft_margin_hinge(cosine_similarity(a, b), jnp.ones(size), margin=config.margin, hard=False)
+    clean = low_component(costs)
+    of_left, of_right = (jax.nn.softmax(towers.head.logits(params["head"], z)) for z in (a, b))
+    steady = low_component(metrics.prediction_oscillation(of_left, bank))
+    ones = jnp.ones(size)
+    level = weaksup.refine_correspondence(clean, steady, ones, ones)
+    lender, borrowed = retrieval.pseudo_caption(of_left, of_right, where=clean > 0.5)
+    return Trust(clean, steady, level, lender, borrowed), of_left
+
+
 def co_train(config: Any, key: Array, left: Array, right: Array, pseudo: Array) -> CoTrained:
     """Trains both networks in rounds; before each of them all pairs are judged, by the other network.
 
@@ -51,19 +83,12 @@ def co_train(config: Any, key: Array, left: Array, right: Array, pseudo: Array) 
     size, warm = left.shape[0], config.rounds // 2
     encoder = mlp((left.shape[1], config.hidden, config.width))
     head = mlp((config.width, config.head, config.pseudo_classes))
-    optimizer = cosine_adam(config.learning_rate, config.steps)
-
-    def init(key: Array) -> PyTree:
-        keys = jax.random.split(key, 3)
-        return {"encoders": [encoder.init(keys[0]), encoder.init(keys[1])], "head": head.init(keys[2])}
-
-    def embed(params: PyTree, left: Array, right: Array) -> tuple[Array, Array]:
-        return encoder.logits(params["encoders"][0], left), encoder.logits(params["encoders"][1], right)
+    towers, optimizer = Towers(encoder, head), cosine_adam(config.learning_rate, config.steps)
 
     def loss_fn(params: PyTree, state: tuple[Array, Trust], batch: dict[str, Array], key: Array) -> tuple[Array, Any]:
         number, trust = state
         told: Trust = jax.tree.map(lambda x: x[batch["index"]], trust)
-        a, b = embed(params, batch["left"], batch["right"])
+        a, b = towers.embed(params, batch["left"], batch["right"])
         scores = cosine_similarity(a, b)
         warming = number < warm
         gentle = losses.soft_margin_hinge(scores, jnp.ones_like(told.level), margin=config.margin, hard=False)
@@ -81,22 +106,10 @@ def co_train(config: Any, key: Array, left: Array, right: Array, pseudo: Array) 
         loss = jnp.sum(hinge) + pseudo * (masked_mean(classes, trusted) + late * jnp.sum(other))
         return jnp.where(warming, warm_loss, loss), state
 
-    def judge(params: PyTree, bank: Array) -> tuple[Trust, Array]:
-        """What a network thinks of all pairs, and its pseudo-classes of the right halves."""
-        a, b = embed(params, left, right)
-        costs = losses.soft_margin_hinge(cosine_similarity(a, b), jnp.ones(size), margin=config.margin, hard=False)
-        clean = low_component(costs)
-        of_left, of_right = (jax.nn.softmax(head.logits(params["head"], z)) for z in (a, b))
-        steady = low_component(metrics.prediction_oscillation(of_left, bank))
-        ones = jnp.ones(size)
-        level = weaksup.refine_correspondence(clean, steady, ones, ones)
-        lender, borrowed = retrieval.pseudo_caption(of_left, of_right, where=clean > 0.5)
-        return Trust(clean, steady, level, lender, borrowed), of_left
-
     def round_(carry: Any, inputs: tuple[Array, Array]) -> tuple[Any, tuple[Array, Array]]:
         params, opt_state, banks = carry
         number, key = inputs
-        trust, banks = jax.vmap(judge)(params, banks)
+        trust, banks = jax.vmap(functools.partial(judge, config, towers, left, right))(params, banks)
         swapped = jax.tree.map(lambda x: x[::-1], trust)
         sizes = {"num_steps": config.steps // config.rounds, "batch_size": min(config.batch_size, size)}
 
@@ -109,7 +122,7 @@ def co_train(config: Any, key: Array, left: Array, right: Array, pseudo: Array) 
         return (params, opt_state, banks), (jnp.mean(trust.clean, axis=0), jnp.mean(trust.steady, axis=0))
 
     init_key, key = jax.random.split(key)
-    params = jax.vmap(init)(jax.random.split(init_key))
+    params = jax.vmap(towers.init)(jax.random.split(init_key))
     banks = jnp.full((2, size, config.pseudo_classes), 1.0 / config.pseudo_classes)
     start = (params, jax.vmap(optimizer.init)(params), banks)
     keys = jax.random.split(key, config.rounds)

@@ -15,6 +15,7 @@ from experiments import plots
 from experiments.asset import asset
 from experiments.assets import tiny_vit
 from experiments.assets.tiny_vit import Mosaics, VitConfig
+from experiments.claims import difference
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from experiments.training import fit
@@ -257,7 +258,7 @@ CLAIMS = (
     Claim(
         188,
         "Pathways reach at least the mean average precision of a linear probe",
-        lambda rows: rows["mean_average_precision"]["pathways"] - rows["mean_average_precision"]["linear_probe"],
+        difference("mean_average_precision", "pathways", "linear_probe"),
         ">",
         0.0,
     ),

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.claims import difference
 from experiments.cosine_learners import local_loss
 from experiments.regularized_streams import Measurement, Seed, follow, prepare, side_by_side
 from experiments.runner import Claim, Measured, Method, Run
@@ -142,9 +143,25 @@ def pretrain(settings: Settings, num_classes: int, seed: Seed) -> PyTree:
     return fit(loss_fn, params, present, PRETRAINING, {"x": x, "y": y}, fit_key, where=where, **sizes).params["body"]
 
 
+def outliers_of(settings: Settings, choice: Choice, key: Array, features: Array, where: Array) -> Array:
+    """Outliers drawn around the features of a task, or around the origin, and as long as features are."""
+    length = math.sqrt(settings.width)
+    draw = functools.partial(
+        detect.virtual_outliers,
+        key,
+        features / length,
+        num_keep=settings.outliers,
+        k=settings.neighbors,
+        num_boundary=settings.border,
+        samples_per_point=settings.samples,
+        scale=settings.noise,
+        where=where,
+    )
+    return length * jnp.where(choice.origin, draw(center="origin"), draw(center="boundary"))
+
+
 def prompted(settings: Settings, num_classes: int, body: PyTree, choice: Choice, *, prompt: bool) -> Learner:
     """Heads of tasks trained apart on a frozen transformer, with a prompt that all tasks share or without."""
-    length = math.sqrt(settings.width)  # of the features
     for_head, for_prompts = optax.adam(settings.head_rate), optax.adam(settings.prompt_rate)
     for_both = optax.partition({"head": for_head, "prompts": for_prompts}, {"head": "head", "prompts": "prompts"})
 
@@ -186,18 +203,7 @@ def prompted(settings: Settings, num_classes: int, body: PyTree, choice: Choice,
         energies = -detect.energy(head_logits(params["head"], features), class_where=present)
         # The thresholds of all tasks hang on the energies that the first one reaches by itself.
         threshold = jnp.where(jnp.any(old.seen), old.threshold, numerics.masked_mean(energies, where))
-        draw = functools.partial(
-            detect.virtual_outliers,
-            noise_key,
-            features / length,
-            num_keep=settings.outliers,
-            k=settings.neighbors,
-            num_boundary=settings.border,
-            samples_per_point=settings.samples,
-            scale=settings.noise,
-            where=where,
-        )
-        outliers = length * jnp.where(choice.origin, draw(center="origin"), draw(center="boundary"))
+        outliers = outliers_of(settings, choice, noise_key, features, where)
         data, state = {"features": features, "y": y}, (present, outliers, threshold)
         sizes = {"num_steps": settings.last_steps, "batch_size": BATCH}
         head = fit(last_loss, params["head"], state, for_head, data, last_key, where=where, **sizes).params
@@ -243,9 +249,7 @@ def choices(settings: Settings) -> dict[str, Choice]:
     }
 
 
-def _above(better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows["final_accuracy"][better] - rows["final_accuracy"][worse]
-
+_above = functools.partial(difference, "final_accuracy")
 
 CLAIMS = (
     Claim(20, "One prompt with outliers ends above one prompt", _above("ovor", "one_prompt"), ">", 0.0),

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.data import Dataset
 from experiments.errors import UserError, missing_package
 from experiments.programs import Programs
@@ -168,32 +169,30 @@ LOSSES = list(dict.fromkeys(method.fn for method in METHODS))  # dsc and dsc_low
 TASKS = ("", "_diabetes")
 
 
-def _gain(metric: str, better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 CLAIMS = (
-    Claim(204, "AnyLoss for F1 beats cross entropy in F1", _gain("f1", "any_f1", "bce"), ">", 0.0),
-    Claim(204, "AnyLoss for F1 beats cross entropy in F1, diabetes", _gain("f1_diabetes", "any_f1", "bce"), ">", 0.0),
+    Claim(204, "AnyLoss for F1 beats cross entropy in F1", difference("f1", "any_f1", "bce"), ">", 0.0),
+    Claim(
+        204, "AnyLoss for F1 beats cross entropy in F1, diabetes", difference("f1_diabetes", "any_f1", "bce"), ">", 0.0
+    ),
     Claim(
         204,
         "AnyLoss for balanced accuracy beats cross entropy in it",
-        _gain("balanced_accuracy", "any_ba", "bce"),
+        difference("balanced_accuracy", "any_ba", "bce"),
         ">",
         0.0,
     ),
     Claim(
         204,
         "AnyLoss for balanced accuracy beats cross entropy in it, diabetes",
-        _gain("balanced_accuracy_diabetes", "any_ba", "bce"),
+        difference("balanced_accuracy_diabetes", "any_ba", "bce"),
         ">",
         0.0,
     ),
-    Claim(80, "Dice beats cross entropy in F1", _gain("f1", "dice", "bce"), ">", 0.0),
-    Claim(80, "Dice beats cross entropy in F1, diabetes", _gain("f1_diabetes", "dice", "bce"), ">", 0.0),
-    Claim(80, "Dice beats the focal loss in F1", _gain("f1", "dice", "focal"), ">", 0.0),
-    Claim(80, "Dice beats the focal loss in F1, diabetes", _gain("f1_diabetes", "dice", "focal"), ">", 0.0),
-    Claim(80, "Self-adjusting Dice needs a threshold below 1/2 (F1)", _gain("f1", "dsc_low", "dsc"), ">", 0.0),
+    Claim(80, "Dice beats cross entropy in F1", difference("f1", "dice", "bce"), ">", 0.0),
+    Claim(80, "Dice beats cross entropy in F1, diabetes", difference("f1_diabetes", "dice", "bce"), ">", 0.0),
+    Claim(80, "Dice beats the focal loss in F1", difference("f1", "dice", "focal"), ">", 0.0),
+    Claim(80, "Dice beats the focal loss in F1, diabetes", difference("f1_diabetes", "dice", "focal"), ">", 0.0),
+    Claim(80, "Self-adjusting Dice needs a threshold below 1/2 (F1)", difference("f1", "dsc_low", "dsc"), ">", 0.0),
 )
 
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from experiments.claims import difference
 from experiments.cosine_learners import by_cosines, local_loss
 from experiments.data import Dataset
 from experiments.networks import mlp
@@ -220,9 +221,7 @@ def choices(settings: Settings) -> dict[str, Hold | Vectors]:
     }
 
 
-def _above(better: str, worse: str) -> Callable[[Any], Any]:
-    return lambda rows: rows["final_accuracy"][better] - rows["final_accuracy"][worse]
-
+_above = functools.partial(difference, "final_accuracy")
 
 CLAIMS = (
     Claim(

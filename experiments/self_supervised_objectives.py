@@ -19,6 +19,7 @@ import optax
 from matplotlib.figure import Figure
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.networks import Network, mlp
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
@@ -222,21 +223,21 @@ CLAIMS = (
     Claim(
         284,
         "DirectPred gives a better probe than a learned linear predictor that starts as the identity, by .05",
-        lambda rows: rows["accuracy"]["direct_pred"] - rows["accuracy"]["learned"],
+        difference("accuracy", "direct_pred", "learned"),
         ">",
         0.05,
     ),
     Claim(
         284,
         "DirectPred gives a better probe than a learned linear predictor that starts at random, by .1",
-        lambda rows: rows["accuracy"]["direct_pred"] - rows["accuracy"]["learned_random"],
+        difference("accuracy", "direct_pred", "learned_random"),
         ">",
         0.1,
     ),
     Claim(
         284,
         "The predictor is needed: DirectPred beats none at all, by .05",
-        lambda rows: rows["accuracy"]["direct_pred"] - rows["accuracy"]["no_predictor"],
+        difference("accuracy", "direct_pred", "no_predictor"),
         ">",
         0.05,
     ),

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import plots, spurious_attacks, spurious_dominoes, spurious_ensembles, spurious_weights
+from experiments.claims import difference
 from experiments.programs import Programs
 from experiments.runner import Claim, Measured, Method, Result, Run
 from experiments.streams import Split, split_by_seed
@@ -180,14 +181,14 @@ CLAIMS = (
     Claim(
         205,
         "On independent digits DivDis finds a better hypothesis than labels alone, by .1",
-        lambda rows: rows["best_50"]["divdis"] - rows["best_50"]["erm"],
+        difference("best_50", "divdis", "erm"),
         ">",
         0.1,
     ),
     Claim(
         205,
         "Where the digits always agree D-BAT gains nothing on labels alone",
-        lambda rows: rows["best_100"]["dbat"] - rows["best_100"]["erm"],
+        difference("best_100", "dbat", "erm"),
         "within",
         0.1,
     ),
@@ -208,28 +209,28 @@ CLAIMS = (
     Claim(
         199,
         "Smoothed labels and mixed rows in tuning make the average better",
-        lambda rows: rows["ood"]["bang"] - rows["ood"]["wise_ft"],
+        difference("ood", "bang", "wise_ft"),
         ">",
         0.0,
     ),
     Claim(
         200,
         "Rewarding diversity (gamma 0.5) lowers the loss of an ensemble of narrow networks",
-        lambda rows: rows["nll_narrow"]["independent"] - rows["nll_narrow"]["encouraged"],
+        difference("nll_narrow", "independent", "encouraged"),
         ">",
         0.0,
     ),
     Claim(
         200,
         "Rewarding diversity (gamma 0.5) does not make wide networks better, by .002 in accuracy or more",
-        lambda rows: rows["accuracy_wide"]["encouraged"] - rows["accuracy_wide"]["independent"],
+        difference("accuracy_wide", "encouraged", "independent"),
         "<",
         0.002,
     ),
     Claim(
         200,
         "Punishing diversity (gamma -0.5) does no harm to wide networks (accuracy)",
-        lambda rows: rows["accuracy_wide"]["discouraged"] - rows["accuracy_wide"]["independent"],
+        difference("accuracy_wide", "discouraged", "independent"),
         ">",
         -0.005,
     ),
@@ -250,21 +251,21 @@ CLAIMS = (
     Claim(
         229,
         "It costs less than .02 in clean accuracy",
-        lambda rows: rows["clean"]["dverge"] - rows["clean"]["apart"],
+        difference("clean", "dverge", "apart"),
         ">",
         -0.02,
     ),
     Claim(
         229,
         "Under attacks made on other networks its ensemble is more accurate",
-        lambda rows: rows["black_box"]["dverge"] - rows["black_box"]["apart"],
+        difference("black_box", "dverge", "apart"),
         ">",
         0.0,
     ),
     Claim(
         229,
         "Its members' weaknesses differ more (vulnerability diversity)",
-        lambda rows: rows["vulnerability_diversity"]["dverge"] - rows["vulnerability_diversity"]["apart"],
+        difference("vulnerability_diversity", "dverge", "apart"),
         ">",
         0.0,
     ),

@@ -9,7 +9,6 @@ of two paths with a common stem are searched. Rankings are judged by the accurac
 
 import dataclasses
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -19,6 +18,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.asset import asset
+from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from experiments.supernet_networks import elastic_space, patches
@@ -110,36 +110,32 @@ METHODS = (
 NO_TRAINING = ("num_params", "depth")
 
 
-def _above(better: str, worse: str, metric: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][better] - rows[metric][worse]
-
-
 CLAIMS = (
     Claim(
         180,
         "Three spaces rank architectures of one size better than one space, at the same number of steps",
-        _above("three_spaces", "one_space", "band_tau"),
+        difference("band_tau", "three_spaces", "one_space"),
         ">",
         0.0,
     ),
     Claim(
         180,
         "What three spaces pick is more accurate after tuning than what one space picks",
-        _above("three_spaces", "one_space", "tuned_accuracy"),
+        difference("tuned_accuracy", "three_spaces", "one_space"),
         ">",
         0.0,
     ),
     Claim(
         211,
         "Shrinking by accuracy and diversity finds a better ensemble than by accuracy alone",
-        _above("diversity_shrinking", "accuracy_shrinking", "ensemble_accuracy"),
+        difference("ensemble_accuracy", "diversity_shrinking", "accuracy_shrinking"),
         ">",
         0.0,
     ),
     Claim(
         211,
         "Ensembles are ranked better in the space that diversity helped to shrink",
-        _above("diversity_shrinking", "accuracy_shrinking", "ensemble_tau"),
+        difference("ensemble_tau", "diversity_shrinking", "accuracy_shrinking"),
         ">",
         0.0,
     ),

@@ -11,7 +11,6 @@ relations; a detector that slides over generated scenes checks the captions.
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -22,6 +21,7 @@ from experiments import generated_training as rows_of
 from experiments import plots
 from experiments.assets import denoiser, scenes
 from experiments.assets.denoiser import ClassifierConfig, DenoiserConfig
+from experiments.claims import difference
 from experiments.generated_training import FEW, SCALES, SIZES, Bench
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError
 from experiments.streams import stratified_split
@@ -141,10 +141,6 @@ METHODS = (
 GENERATED = [f"generated_{scale:g}" for scale in SCALES]
 
 
-def _difference(metric: str, more: str, less: str) -> Callable[[Any], Any]:
-    return lambda rows: np.asarray(rows[metric][more]) - np.asarray(rows[metric][less])
-
-
 def _exponents(rows: Any) -> np.ndarray:
     """How much faster the loss falls on real images, the smallest over the scales."""
     row = rows["exponent"]
@@ -160,12 +156,12 @@ def _in_between(rows: Any) -> np.ndarray:
 
 def _help(rows: Any) -> np.ndarray:
     """What generated images take off the loss with few real ones, beyond what they do with many."""
-    few, many = (_difference(f"loss_{n}", "real", "mixed")(rows) for n in (FEW, SIZES[-1]))
+    few, many = (difference(f"loss_{n}", "real", "mixed")(rows) for n in (FEW, SIZES[-1]))
     return few - many
 
 
 def _more_macro(rows: Any) -> np.ndarray:
-    macro, micro = (_difference(name, "scenes_clean", "scenes_long_tail")(rows) for name in ("macro", "micro"))
+    macro, micro = (difference(name, "scenes_clean", "scenes_long_tail")(rows) for name in ("macro", "micro"))
     return macro - micro
 
 
@@ -174,24 +170,24 @@ CLAIMS = (
     Claim(
         3,
         "A high scale makes images more recognisable (macro F1 at 7.5 above that at 1)",
-        _difference("recognizability", "generated_7.5", "generated_1"),
+        difference("recognizability", "generated_7.5", "generated_1"),
         ">",
         0.0,
     ),
-    Claim(3, "and less diverse", _difference("diversity", "generated_1", "generated_7.5"), ">", 0.0),
+    Claim(3, "and less diverse", difference("diversity", "generated_1", "generated_7.5"), ">", 0.0),
     Claim(3, "A scale of 1.5 or 2 teaches better than 1 and 7.5 (difference of losses)", _in_between, ">", 0.0),
     Claim(3, "Generated images help most where real ones are few (difference of gains in loss)", _help, ">", 0.0),
     Claim(
         10,
         "An editor trained on filtered pairs follows more instructions than one trained on as many unfiltered",
-        _difference("follows_1", "edits_filtered", "edits_any"),
+        difference("follows_1", "edits_filtered", "edits_any"),
         ">",
         0.0,
     ),
     Claim(
         10,
         "and so at the scales of the paper",
-        _difference("follows_7.5", "edits_filtered", "edits_any"),
+        difference("follows_7.5", "edits_filtered", "edits_any"),
         ">",
         0.0,
     ),
@@ -199,7 +195,7 @@ CLAIMS = (
     Claim(
         96,
         "They lift the macro score by .05",
-        _difference("macro", "scenes_clean", "scenes_long_tail"),
+        difference("macro", "scenes_clean", "scenes_long_tail"),
         ">",
         0.05,
     ),

@@ -11,6 +11,7 @@ import optax
 from matplotlib.axes import Axes
 
 from experiments import plots
+from experiments.claims import difference
 from experiments.data import load
 from experiments.networks import Network, cnn
 from experiments.runner import Claim, Measured, Method, Result, Run, UserError, over_seeds
@@ -244,7 +245,7 @@ CLAIMS = (
     Claim(
         208,
         "Fine-tuned from the source that neighbours choose, later tasks end above training each alone, at equal steps",
-        lambda rows: rows["later_accuracy"]["neighbours"] - rows["later_accuracy"]["independent"],
+        difference("later_accuracy", "neighbours", "independent"),
         ">",
         0.0,
     ),

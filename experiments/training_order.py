@@ -11,7 +11,7 @@ all see fresh text only.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from experiments import plots
 from experiments.assets.text_windows import prose
+from experiments.claims import difference, ratio
 from experiments.networks import mlp
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
@@ -259,15 +260,11 @@ def _best_other_size(rows: Any) -> Any:
     return np.minimum(loss["quarter_size"], loss["four_times_size"]) - loss["one_epoch"]
 
 
-def _gap(metric: str, method: str, other: str) -> Callable[[Any], Any]:
-    return lambda rows: rows[metric][method] - rows[metric][other]
-
-
 CLAIMS = (
     Claim(
         51,
         "Adam: the first-order estimate is off by less than half of what no expansion is",
-        lambda rows: rows["error_adam"]["first_order"] / rows["error_adam"]["no_expansion"],
+        ratio("error_adam", "first_order", "no_expansion"),
         "<",
         0.5,
     ),
@@ -281,27 +278,27 @@ CLAIMS = (
     Claim(
         51,
         "Gradient descent: the first order ranks the orders better than no expansion",
-        _gap("correlation_sgd", "first_order", "no_expansion"),
+        difference("correlation_sgd", "first_order", "no_expansion"),
         ">",
         0.0,
     ),
     Claim(
         51,
         "Adam's direction expanded, as published, is nearer than no expansion",
-        _gap("error_adam", "first_order_update", "no_expansion"),
+        difference("error_adam", "first_order_update", "no_expansion"),
         "<",
         0.0,
     ),
     Claim(
         159,
         "One epoch of fresh text ends below 16 epochs of a sixteenth of it",
-        _gap("test_loss", "epochs_16", "one_epoch"),
+        difference("test_loss", "epochs_16", "one_epoch"),
         ">",
         0.0,
     ),
-    Claim(159, "The more epochs, the worse: 16 against 4", _gap("test_loss", "epochs_16", "epochs_4"), ">", 0.0),
+    Claim(159, "The more epochs, the worse: 16 against 4", difference("test_loss", "epochs_16", "epochs_4"), ">", 0.0),
     Claim(159, "One epoch reaches the best loss of 16 epochs in 1 / 1.9 of their steps", _speedup, ">", 1.9),
-    Claim(159, "In one epoch dropout hurts", _gap("test_loss", "one_epoch_dropout", "one_epoch"), ">", 0.0),
+    Claim(159, "In one epoch dropout hurts", difference("test_loss", "one_epoch_dropout", "one_epoch"), ">", 0.0),
     Claim(159, "The rule's size beats a fourth and four times of it at the same budget", _best_other_size, ">", 0.0),
 )
 

@@ -16,6 +16,7 @@ import optax
 from matplotlib.axes import Axes
 
 from experiments import plots
+from experiments.claims import difference, ratio
 from experiments.runner import Claim, Method, Result
 from jaxlab import losses, optim
 from jaxlab.typing import Array, PyTree
@@ -197,35 +198,35 @@ ESTIMATE_CLAIMS = (
     Claim(
         234,
         "After 100 steps with wide noise it is at most half as far from the mean as noise contrast",
-        lambda rows: rows["early_wide"]["meco"] / rows["early_wide"]["nce"],
+        ratio("early_wide", "meco", "nce"),
         "<",
         0.5,
     ),
     Claim(
         234,
         "With narrow noise it ends nearer than the constant of single steps does",
-        lambda rows: rows["final_narrow"]["mc_mle"] - rows["final_narrow"]["meco"],
+        difference("final_narrow", "mc_mle", "meco"),
         ">",
         0.0,
     ),
     Claim(
         234,
         "Two from an optimum far from the noise the slope of noise contrast is below a tenth of its",
-        lambda rows: rows["slope"]["nce"] / rows["slope"]["meco"],
+        ratio("slope", "nce", "meco"),
         "<",
         0.1,
     ),
     Claim(
         234,
         "With wide noise it ends nearer than noise contrast",
-        lambda rows: rows["final_wide"]["nce"] - rows["final_wide"]["meco"],
+        difference("final_wide", "nce", "meco"),
         ">",
         0.0,
     ),
     Claim(
         234,
         "It gives held-out wines a higher likelihood than noise contrast after as many steps",
-        lambda rows: rows["wine_nll"]["nce"] - rows["wine_nll"]["meco"],
+        difference("wine_nll", "nce", "meco"),
         ">",
         0.0,
     ),

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from experiments.assets import architectures
 from experiments.assets.architectures import Task
+from experiments.claims import difference
 from experiments.runner import Claim, Measured, Method, Result, Run, over_seeds
 from experiments.zero_cost_plots import draw_figure
 from experiments.zero_cost_pools import Pool, make_teacher, prepare, training
@@ -262,7 +263,7 @@ CLAIMS = (
     Claim(
         25,
         "With the same looks RoBoT finds better networks than random search",
-        lambda rows: rows["found"]["robot"] - rows["found"]["random"],
+        difference("found", "robot", "random"),
         ">",
         0.0,
     ),
@@ -318,7 +319,7 @@ CLAIMS = (
     Claim(
         48,
         "What evolution by DisWOT finds distils better than a random architecture (accuracy)",
-        lambda rows: rows["distilled_accuracy"]["evolved"] - rows["distilled_accuracy"]["random"],
+        difference("distilled_accuracy", "evolved", "random"),
         ">",
         0.0,
     ),

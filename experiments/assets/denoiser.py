@@ -11,7 +11,7 @@ Data lie in [-1, 1], one row per image. ``denoiser_asset`` gives the parameters,
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -37,6 +37,7 @@ __all__ = [
     "classifier",
     "classifier_asset",
     "denoiser_asset",
+    "dropped",
     "even_times",
     "judge",
     "model",
@@ -221,6 +222,11 @@ def model(
     return fn
 
 
+def dropped(keys: Sequence[Array], conditions: Array, sizes: Sequence[int], *, rate: float) -> list[Array]:
+    """The columns of conditions [B, len(sizes)], each replaced by none on its own, that often."""
+    return [diffusion.condition_dropout(keys[i], conditions[:, i], size, rate=rate)[0] for i, size in enumerate(sizes)]
+
+
 def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTree:
     """Parameters of a denoiser of rows x [N, dim] in [-1, 1] under conditions int [N, len(sizes)] (or [N] of one)."""
     conditions = _columns(config, conditions)
@@ -230,10 +236,7 @@ def train_denoiser(config: DenoiserConfig, x: Array, conditions: Array) -> PyTre
 
     def loss_fn(params: PyTree, state: None, batch: dict[str, Any], key: Array) -> tuple[Array, None]:
         noise_key, *drop_keys = jax.random.split(key, 1 + len(config.sizes))
-        given = [
-            diffusion.condition_dropout(drop_keys[i], batch["conditions"][:, i], size, rate=config.drop_rate)[0]
-            for i, size in enumerate(config.sizes)
-        ]
+        given = dropped(drop_keys, batch["conditions"], config.sizes, rate=config.drop_rate)
         predict = lambda x, t: apply(params, x, t, jnp.stack(given, axis=1))  # noqa: E731
         losses = diffusion.denoising_loss(
             predict, batch["x"], noise_key, process=process, kind=trained, weighting="uniform"

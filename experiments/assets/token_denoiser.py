@@ -25,7 +25,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from experiments.asset import asset, key
-from experiments.assets.denoiser import PROCESSES, even_times, time_features
+from experiments.assets.denoiser import PROCESSES, dropped, even_times, time_features
 from experiments.training import cosine_adam, fit
 from jaxlab import diffusion, vision
 from jaxlab.typing import Array, ArrayLike, PyTree
@@ -305,10 +305,7 @@ def train_denoiser(config: TokenDenoiserConfig, x: Array, conditions: Array) -> 
 
     def loss_fn(params: PyTree, state: None, batch: dict[str, Any], key: Array) -> tuple[Array, None]:
         noise_key, *drop_keys = jax.random.split(key, 1 + len(config.sizes))
-        given = [
-            diffusion.condition_dropout(drop_keys[i], batch["conditions"][:, i], size, rate=config.drop_rate)[0]
-            for i, size in enumerate(config.sizes)
-        ]
+        given = dropped(drop_keys, batch["conditions"], config.sizes, rate=config.drop_rate)
         fn = lambda x, t: predict(config, params, x, t, jnp.stack(given, axis=1))  # noqa: E731
         losses = diffusion.denoising_loss(fn, batch["x"], noise_key, process=PROCESS, kind=TRAINED, weighting="uniform")
         return jnp.mean(losses), None

@@ -18,7 +18,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, compare, race, relative_errors
+from experiments.benchmarks.harness import (
+    Entry,
+    Race,
+    Report,
+    Result,
+    Target,
+    Timing,
+    check_contests,
+    compare,
+    race,
+    relative_errors,
+)
 from jaxlab import diffusion, guidance
 
 __all__ = ["CONTESTS", "QUICK", "Config", "run"]
@@ -55,9 +66,7 @@ class Config:
     """Runs of every entry."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.contests if name not in CONTESTS]
-        if unknown or not self.contests:
-            raise ValueError(f"--contests must be among {', '.join(CONTESTS)}, got {', '.join(unknown) or 'none'}.")
+        check_contests(self.contests, CONTESTS)
         if len(self.latents) != 4 or min(self.latents) < 1:
             raise ValueError(f"--latents must be four positive numbers, got {self.latents}.")
         if min(self.steps, self.particles, self.particle_steps, self.repeats, self.skipping_steps - 1) < 1:

@@ -25,15 +25,18 @@ from experiments.machine import machine
 
 __all__ = [
     "Entry",
+    "Found",
     "Race",
     "Ratio",
     "Report",
     "Result",
+    "Say",
     "Target",
     "Timing",
     "as_json",
     "as_set",
     "busy",
+    "check_contests",
     "compare",
     "contests",
     "growth",
@@ -122,12 +125,20 @@ class Ratio(NamedTuple):
 
 # --- contests and targets
 
+Say = Callable[[str], None]
+"""Is told what is going on."""
+Found = tuple[list[Result], list[Target]]
+"""What a contest gives."""
 
-def contests(
-    held: Mapping[str, Callable[[Any, Callable[[str], None]], tuple[Sequence[Result], Sequence[Target]]]],
-    config: Any,
-    say: Callable[[str], None],
-) -> tuple[list[Result], list[Target]]:
+
+def check_contests(wanted: Sequence[str], known: Sequence[str]) -> None:
+    """Raises ``ValueError`` unless at least one contest is wanted, and all that are wanted are known."""
+    unknown = [name for name in wanted if name not in known]
+    if unknown or not wanted:
+        raise ValueError(f"--contests must be among {', '.join(known)}, got {', '.join(unknown) or 'none'}.")
+
+
+def contests(held: Mapping[str, Callable[[Any, Say], Found]], config: Any, say: Say) -> Found:
     """Holds those that ``config.contests`` names, in its order and each once."""
     results: list[Result] = []
     targets: list[Target] = []

@@ -18,12 +18,15 @@ import numpy as np
 from experiments.benchmarks import ntk_contest
 from experiments.benchmarks.harness import (
     Entry,
+    Found,
     Race,
     Report,
     Result,
+    Say,
     Target,
     Timing,
     as_set,
+    check_contests,
     compare,
     contests,
     race,
@@ -67,9 +70,7 @@ class Config:
     """An entry that has run for so many seconds is not run again."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.contests if name not in CONTESTS]
-        if unknown or not self.contests:
-            raise ValueError(f"--contests must be among {', '.join(CONTESTS)}, got {', '.join(unknown) or 'none'}.")
+        check_contests(self.contests, CONTESTS)
         sizes = (self.samples, self.many_samples, self.rows, self.many_rows // 2, self.tokens, self.inputs)
         if min(sizes) < 4 or min(self.dim, self.columns, self.block, self.width, self.repeats) < 1:
             raise ValueError("All sizes must be positive, and those that count rows or tokens at least 4.")
@@ -88,9 +89,6 @@ QUICK = {
     "inputs": 40,
     "repeats": 2,
 }
-
-Say = Callable[[str], None]
-Found = tuple[list[Result], list[Target]]
 
 
 def run(config: Config, say: Say) -> Report:

@@ -18,12 +18,15 @@ import optax
 
 from experiments.benchmarks.harness import (
     Entry,
+    Found,
     Race,
     Report,
     Result,
+    Say,
     Target,
     Timing,
     as_set,
+    check_contests,
     compare,
     contests,
     growths,
@@ -65,9 +68,7 @@ class Config:
     """An entry that has run for so many seconds is not run again."""
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.contests if name not in CONTESTS]
-        if unknown or not self.contests:
-            raise ValueError(f"--contests must be among {', '.join(CONTESTS)}, got {', '.join(unknown) or 'none'}.")
+        check_contests(self.contests, CONTESTS)
         sizes = (*self.batches, *self.classes, *self.head, *self.anchors, *self.boxes)
         if not self.batches or not self.classes or min(*sizes, self.dim, self.examples, self.repeats) < 2:
             raise ValueError("All sizes and repeats must be at least 2.")
@@ -85,9 +86,6 @@ QUICK = {
     "boxes": (6, 3),
     "repeats": 2,
 }
-
-Say = Callable[[str], None]
-Found = tuple[list[Result], list[Target]]
 
 
 def run(config: Config, say: Say) -> Report:

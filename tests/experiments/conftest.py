@@ -1,6 +1,7 @@
-"""A question that runs in an empty folder beside a small data file."""
+"""A question that runs in an empty folder beside a small data file, and the quick run of any other."""
 
 import functools
+import json
 import types
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from coin import GOOD, Config
 
+from experiments.command_line import answer
 from experiments.runner import over_seeds
 
 
@@ -34,6 +36,21 @@ def question(tmp_path, monkeypatch):
 
     module.run = run
     return module
+
+
+@pytest.fixture
+def quick_run(tmp_path):
+    """``quick_run(question, *options)``: what a quick run of two seeds found; no row broke, and there is a figure."""
+
+    def run(question, *options):
+        out = tmp_path / "out"
+        assert answer(question, ["--quick", "--seeds", "2", *options, "--out", str(out)]) == 0
+        found = json.loads((out / "results.json").read_text())
+        assert found["errors"] == {}
+        assert (out / "figure.png").stat().st_size > 10_000
+        return found
+
+    return run
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The question of positive anchors: canvases, assignments, losses, depth, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,11 +120,8 @@ def test_a_depth_makes_a_size(drawn):
     assert anchor_depth.START < depth.min() < depth.max() < anchor_depth.STOP
 
 
-def test_quick_run(tmp_path):
-    assert answer(anchor_assignment, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(anchor_assignment)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     assert {claim["paper"] for claim in found["claims"]} == {273, 61, 39, 85}
     rows = found["rows"]

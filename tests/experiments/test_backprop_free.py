@@ -1,7 +1,6 @@
 """The question of learning without backpropagation: its parts, and a quick run from end to end."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -74,11 +73,8 @@ def test_splits():
     assert (seeds.test_y[0] != seeds.test_y[1]).any()
 
 
-def test_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(question.CLAIMS)
     rows = found["rows"]
     assert list(rows["accuracy"]) == [method.name for method in question.METHODS]

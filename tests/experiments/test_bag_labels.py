@@ -1,13 +1,10 @@
 """Learning from bag averages: its splits, its rows, and a quick run from end to end."""
 
-import json
-
 import jax
 import numpy as np
 import pytest
 
 from experiments import bag_labels as question
-from experiments.command_line import answer
 
 CONFIG = question.Config(splits=2, descent_steps=20)
 
@@ -25,12 +22,8 @@ def test_splits_are_standardised_and_apart():
     assert y[3, 2] == tasks.y[0, 0, 17]
 
 
-def test_quick_run(tmp_path):
-    arguments = ["--quick", "--seeds", "2", "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question)
     rows = found["rows"]
     alone = [rows["error_1"][name] for name in question.WEIGHTS]
     np.testing.assert_allclose(alone, np.broadcast_to(alone[0], (7, 2)), rtol=1e-5)  # in bags of one nothing differs

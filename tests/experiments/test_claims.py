@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from experiments.claims import Claim, interval, judge
+from experiments.claims import Claim, difference, interval, judge, ratio
 
 
 def verdict(effect, op, threshold, **options):
     rows = {"accuracy": {"a": np.asarray(effect, float), "b": np.zeros(len(effect))}}
     claim = Claim(7, "a above b", lambda rows: rows["accuracy"]["a"] - rows["accuracy"]["b"], op, threshold)
     return judge(claim, rows, **{"seeds": len(effect), **options})
+
+
+def test_effects_compare_two_methods_seed_by_seed():
+    rows = {"error": {"a": [2.0, 9.0], "b": np.array([1.0, 3.0])}}
+    np.testing.assert_array_equal(difference("error", "a", "b")(rows), [1.0, 6.0])
+    np.testing.assert_array_equal(ratio("error", "a", "b")(rows), [2.0, 3.0])
+    absent = judge(Claim(7, "a below c", difference("error", "a", "c"), "<", 0.0), rows, seeds=2)
+    assert (absent.verdict, absent.reason) == ("not run", "nothing measured under 'c'")
 
 
 @pytest.mark.parametrize("n", [2, 5, 20])

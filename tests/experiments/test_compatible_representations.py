@@ -1,7 +1,6 @@
 """The question of old indices: what its rows train, how they are measured, and a quick run from end to end."""
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -112,13 +111,9 @@ def test_one_update_is_measured_against_the_old_index():
     assert curves["map"].shape == (1, 8, 3)
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     methods = "independent,procrustes,bct,bct_extra,oca,bt2,learnable,simplex,simplex_hoc,learnable_tuned"
-    options = ["--quick", "--seeds", "2", "--methods", methods, "--out", str(tmp_path)]
-    assert answer(compatible_representations, options) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(compatible_representations, "--methods", methods)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(compatible_representations.CLAIMS)
     rows = {metric: {name: np.mean(values) for name, values in row.items()} for metric, row in found["rows"].items()}
     assert set(rows["self_test"]) == set(methods.split(","))

@@ -1,7 +1,5 @@
 """Complementary labels: what the four kinds of labels are, decoding, clusters, and a quick run of a few rows."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,13 +11,9 @@ from experiments.complementary_losses import LOSSES, Labels, Side
 from jaxlab import losses
 
 
-def test_the_quick_run(tmp_path):
+def test_the_quick_run(quick_run):
     names = "true_labels,scl_nl,cpe_f"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     assert {claim["verdict"] for claim in found["claims"]} <= {"not judged", "not run"}
     for condition in question.CONDITIONS:
         assert set(found["rows"][condition]) == set(names.split(","))

@@ -1,7 +1,5 @@
 """Dense prediction: canvases and their labels, and the quick run."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,11 +40,8 @@ def test_a_pool_holds_rows_of_each_class(digits):
         assert set(rows) == set(np.flatnonzero(raw.target[:500] == label))
 
 
-def test_the_quick_run(tmp_path, capsys):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run, capsys):
+    found = quick_run(question)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     for metric in ("miou_1", "miou_5"):
         assert set(found["rows"][metric]) == {method.name for method in question.METHODS}

@@ -1,7 +1,5 @@
 """The question of density models: its levels, its trees, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,13 +35,9 @@ def test_drawn_images_follow_the_tree():
     assert 60 < drawn[:, 0].sum() < 140
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     names = "zlib,lzma,independent,chow_liu,hclt_4"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     rows = found["rows"]
     assert np.all(np.less(rows["bits"]["chow_liu"], rows["bits"]["independent"]))
     assert {value for row in rows["wrong"].values() for value in row} == {0.0}

@@ -1,7 +1,5 @@
 """The question of lost diversity: its samples, what a score of them says, and a quick run from end to end."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,11 +51,8 @@ def test_measures_of_a_score_that_counts_members():
     np.testing.assert_allclose(curves["drawn"], [1, 1, 1, 1, 0.2])  # four means are left
 
 
-def test_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 4
     rows = found["rows"]
     names = [method.name for method in question.METHODS]

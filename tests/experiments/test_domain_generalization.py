@@ -89,12 +89,8 @@ def plain_compiler():
 ROWS = ("erm", "coral", "sam", "drm_certain", "drm_mixed", "hgp", "full_tuning", "lora", "pego", "towers_lora", "glad")
 
 
-def test_the_quick_run(tmp_path, plain_compiler):
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", ",".join(ROWS), "--out", str(tmp_path)]
-    assert answer(domain_generalization, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run, plain_compiler):
+    found = quick_run(domain_generalization, "--dataset", "digits", "--methods", ",".join(ROWS))
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged", "not run"}
     rows, curves = found["rows"], found["curves"]
     assert set(rows["left_out"]) == set(rows["turned_75"]) == set(ROWS[:5])

@@ -1,7 +1,5 @@
 """The question of efficient blocks: what the rows share, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,13 +52,9 @@ def test_residual_network_has_the_size_of_the_columns():
     )
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     names = "softmax,soft,soft_normalized,residual,reversible_columns,convolutions,fused_attention,batch_former"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     rows = found["rows"]
     assert max(rows["memory_exponent"]["soft"]) < 1.3 < min(rows["memory_exponent"]["softmax"])
     assert max(rows["gradient_error"]["reversible_columns"]) < 0.05

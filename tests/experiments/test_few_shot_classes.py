@@ -1,7 +1,6 @@
 """New classes from a few examples: the quick run end to end, and the parts it is made of."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +11,6 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from experiments import few_shot_classes as question
-from experiments.command_line import answer
 from experiments.data import load
 from experiments.episodes import draw_task
 from experiments.errors import UserError
@@ -23,14 +21,10 @@ from jaxlab.analytic import Head
 SMALL = ["--trials", "2", "--train-steps", "60", "--episodes", "4"]
 
 
-def test_the_quick_run(tmp_path):
-    argv = ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path / "out"), *SMALL]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
+def test_the_quick_run(quick_run):
+    result = quick_run(question, "--dataset", "digits", *SMALL)
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
-    assert result["errors"] == {}
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
 
     few_shot = {"nmc", "nmc_cosine", "gda_pinv", "gda_ks", "naive_bayes", "logistic_regression", "gda_zero_shot"}
     expected = {f"accuracy_{k}": few_shot for k in (1, 4, 8, 16)} | {"accuracy_0": {"zero_shot", "gmm"}}

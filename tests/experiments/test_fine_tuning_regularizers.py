@@ -1,7 +1,5 @@
 """Little data: the conditions, companded networks as vectors, confidence, and the quick run."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,11 +12,8 @@ from experiments.data import load
 from experiments.scarce_data import DULL, FEW, NOISY, PLAIN
 
 
-def test_the_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run):
+    found = quick_run(question)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows, names = found["rows"], {method.name for method in question.METHODS}
     for metric in ("accuracy_few", "accuracy_plain", "accuracy_noisy", "accuracy_dull", "nll_noisy", "ece_noisy"):

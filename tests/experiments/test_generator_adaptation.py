@@ -1,7 +1,5 @@
 """The question of adapted generators: what each adaptation trains, its measures, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +8,13 @@ import pytest
 from experiments import adapted_generators as generators
 from experiments import generator_adaptation as question
 from experiments.assets import decoders, denoiser
-from experiments.command_line import answer
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
     assert {claim["paper"] for claim in result["claims"]} == {38, 210, 215, 249}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = result["rows"]
     names = {method.name for method in question.METHODS}
     assert set(rows["diversity"]) == names - question.TOKEN

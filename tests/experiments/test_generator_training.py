@@ -1,7 +1,6 @@
 """The question of training aids: its networks, its measures, and a quick run from end to end."""
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +12,15 @@ from experiments import training_aids as aids
 from experiments.assets import conv_flows, denoiser, patch_flows
 from experiments.assets.conv_flows import ConvFlowConfig
 from experiments.assets.patch_flows import EncoderConfig, PatchConfig
-from experiments.command_line import answer
 from jaxlab import nn
 
 RNG = np.random.default_rng(0)
 
 
-def test_the_quick_run(tmp_path, monkeypatch, light_compiler):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     assert set(rows["frechet"]) == set(rows["validation_loss"]) == set(question.SMALL)
     assert set(rows["frechet_large"]) == set(question.LARGE)

@@ -1,7 +1,5 @@
 """The question of what guidance costs: its rows, its students, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,19 +9,14 @@ from experiments import guidance_cost as question
 from experiments import guidance_measures as measures
 from experiments import guidance_savers as savers
 from experiments.assets import denoiser, students, token_denoiser, token_students
-from experiments.command_line import answer
 from experiments.guidance_guests import GUESTS
 from jaxlab import guidance
 
 
-def test_the_quick_run(tmp_path, monkeypatch, light_compiler):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     names = {method.name for method in question.METHODS}
     for metric in ("evaluations_3", "calls_3", "frechet_3"):

@@ -1,7 +1,5 @@
 """The question of guidance rules: its rules, its measures, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,20 +8,15 @@ import pytest
 from experiments import guidance_rules as question
 from experiments import guided_sampling as rules
 from experiments.assets import denoiser, token_denoiser
-from experiments.command_line import answer
 from jaxlab import guidance
 
 SCALES = question.SCALES
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     names = {method.name for method in question.METHODS}
     metrics = ("frechet", "frechet_clipped", "saturation", "accuracy", "recall")

@@ -1,7 +1,5 @@
 """The question of guided decoding: its sequences, its models, its measures, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,19 +10,14 @@ from experiments import guided_sequences as rows_of
 from experiments.assets import captions as words
 from experiments.assets import sequences
 from experiments.assets import text_windows as windows
-from experiments.command_line import answer
 
 METHODS = "cfg_2,cca,held_out,gumbel_flow,stg_gumbel,caption_cfg"
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--methods", METHODS, "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question, "--methods", METHODS)
     assert {claim["verdict"] for claim in result["claims"]} <= {"not judged", "not run"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     assert set(rows["accuracy"]) == {"cfg_2", "cca"}
     np.testing.assert_array_equal(rows["calls_per_token"]["cfg_2"], 2 * rows["calls_per_token"]["cca"])

@@ -1,7 +1,6 @@
 """The question of guided editing: its edits, its editors, and a quick run from end to end."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -11,20 +10,16 @@ import pytest
 from experiments import class_edits, instructed_edits
 from experiments import guided_editing as question
 from experiments.assets import editors
-from experiments.command_line import answer
 from experiments.instructed_edits import Bench, Training
 from jaxlab import diffusion
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     # So short a training may never bring 90 % of the images into the target class.
     assert {claim["verdict"] for claim in result["claims"]} <= {"not judged", "not run"}
     assert [claim["verdict"] for claim in result["claims"]].count("not run") <= 1
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     for start in class_edits.STARTS:
         background = rows[f"background_{start:g}"]

@@ -1,7 +1,5 @@
 """The question of implicit feedback: its texts, its lists, its models, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +8,6 @@ import pytest
 from experiments import implicit_feedback, recommenders
 from experiments.assets import feedback
 from experiments.click_models import MODELS, _initial, _logits, _loss
-from experiments.command_line import answer
 from experiments.data import load
 from experiments.errors import UserError
 
@@ -87,11 +84,8 @@ def test_unit_ball():
     np.testing.assert_allclose(recommenders.unit_ball(x), [[0.6, 0.8], [0.3, 0.4], [0.0, 0.0]], rtol=1e-6)
 
 
-def test_quick_run(tmp_path):
-    assert answer(implicit_feedback, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(implicit_feedback)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(implicit_feedback.CLAIMS)
     rows = found["rows"]
     assert list(rows["recall"]) == list(implicit_feedback.RANKERS)

@@ -1,7 +1,5 @@
 """The question of learning in context: its models, its sequences, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,12 +56,9 @@ def test_majority_counts_the_labels_before():
     assert guessed.tolist() == [[0, 2, 2, 2, 0]]
 
 
-def test_quick_run(tmp_path, monkeypatch, light_compiler):
+def test_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert answer(in_context_learning, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(in_context_learning, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(in_context_learning.CLAIMS)
     rows = found["rows"]
     boolean = ["majority", "nearest_neighbor", "perceptron", "exact", "transformer"]

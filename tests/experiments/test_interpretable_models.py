@@ -1,7 +1,5 @@
 """The question of models that can be read: its data, its radii and units, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,11 +69,8 @@ def test_one_logit_becomes_two_classes():
     assert question.class_logits(jnp.ones((2, 3))).shape == (2, 3)
 
 
-def test_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--dataset", "wine", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question, "--dataset", "wine")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(question.CLAIMS)
     rows = found["rows"]
     assert list(rows["accuracy"]) == [method.name for method in question.METHODS]

@@ -1,7 +1,5 @@
 """The question of recycling: its systems against sparse matrices, its counts, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -111,11 +109,8 @@ def test_counts_and_residuals_of_a_sequence():
         np.testing.assert_allclose(x[at], spsolve(scipy.sparse.csc_matrix(dense), np.ones(64)), rtol=1e-4)
 
 
-def test_quick_run(tmp_path):
-    assert answer(krylov_recycling, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(krylov_recycling)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows, names = found["rows"], [method.name for method in krylov_recycling.METHODS]
     for kind in krylov_recycling.KINDS:

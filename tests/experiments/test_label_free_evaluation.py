@@ -1,7 +1,5 @@
 """The question of judging without labels: its captions, ratings and splits, and a quick run."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -72,13 +70,9 @@ def test_splits():
     np.testing.assert_array_equal(np.ravel(rows.x) % 3, rows.y)
 
 
-def test_quick_run(tmp_path, monkeypatch):
+def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    out = tmp_path / "out"
-    assert answer(label_free_evaluation, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(out)]) == 0
-    found = json.loads((out / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (out / "figure.png").stat().st_size > 10_000
+    found = quick_run(label_free_evaluation, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(label_free_evaluation.CLAIMS)
     rows = found["rows"]
     assert list(rows["rho_blobs"]) == list(label_free_evaluation.TOPOLOGY)

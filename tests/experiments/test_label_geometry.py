@@ -1,6 +1,5 @@
 """The question of label geometry: its label spaces, its choices, and a quick run from end to end."""
 
-import json
 import sys
 
 import jax
@@ -63,11 +62,8 @@ def test_rules():
     np.testing.assert_allclose(chosen[3].sum(), 1.0, rtol=1e-6)
 
 
-def test_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(question.CLAIMS)
     rows = found["rows"]
     for metric in ("bins_3", "bins_6", "accuracy_3", "tree_random", "tree_accuracy_active", "locus_active"):

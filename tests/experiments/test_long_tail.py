@@ -1,6 +1,5 @@
 """Long tail: how rows are counted and masked, how heads are weighed, and a quick run from end to end."""
 
-import json
 import types
 
 import jax
@@ -66,13 +65,9 @@ def test_weights_go_to_the_expert_that_does_not_waver():
     assert found[:3].min() > 0.01  # it stops in time
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     names = "ce,balanced,sade_first,sade_third,sade_mean,sade"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     rows = found["rows"]
     assert set(rows["uniform"]) == set(names.split(","))
     assert np.mean(rows["few"]["balanced"]) > np.mean(rows["few"]["ce"]) - 0.05

@@ -1,7 +1,6 @@
 """The question of unseen classes: its rows, its measures, and a quick run from end to end."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -78,14 +77,10 @@ def test_rises_takes_the_smaller_change():
     np.testing.assert_allclose(metric_learning._rises(rows | {"scale_last": {"mada_cos": np.array([30.0])}}), -1 / 16)
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     """Half of the rows, of every kind: the time goes into compiling what each trains by."""
     names = ["pixels", "softmax", "contrastive", "contrastive_tcm", "mada_cos", "supervised_contrastive", "look"]
-    options = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", ",".join(names)]
-    assert answer(metric_learning, [*options, "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(metric_learning, "--dataset", "digits", "--methods", ",".join(names))
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged", "not run"}
     rows = found["rows"]
     for metric in ("recall_at_1", "mean_average_precision", "tar_at_far", "opis", "utilization"):

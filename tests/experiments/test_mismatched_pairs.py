@@ -1,6 +1,5 @@
 """Mismatched pairs: which pairs are wrong, recall, the mixture that splits them, and a quick run of a few rows."""
 
-import json
 import types
 
 import jax
@@ -14,13 +13,9 @@ from experiments.command_line import answer
 from experiments.data import load
 
 
-def test_the_quick_run(tmp_path):
+def test_the_quick_run(quick_run):
     names = "hinge,projection"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     for noise in ("0", "20", "40", "60"):
         assert set(found["rows"][f"recall_{noise}"]) == set(names.split(","))
 

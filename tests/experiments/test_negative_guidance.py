@@ -1,7 +1,6 @@
 """The question of negative guidance: its programs, its comparison at equal rates, and a quick run from end to end."""
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +12,12 @@ from experiments import negative_prompts as prompts
 from experiments.assets import token_denoiser
 from experiments.assets.denoiser import ClassifierConfig
 from experiments.assets.token_denoiser import StudentConfig, TokenDenoiserConfig
-from experiments.command_line import answer
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     names = {method.name for method in question.METHODS}
     measured = ("attribute", "frechet", "accuracy", "diversity")
     assert set(result["rows"]) == {f"{metric}_{steps}" for metric in measured for steps in (1, 20)}

@@ -1,12 +1,9 @@
 """The comparison of losses under wrong labels: its rows, what is chosen, ranks, and a quick run from end to end."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 
 from experiments import noise_losses, noisy_labels
-from experiments.command_line import answer
 from experiments.data import Dataset
 from experiments.runner import Method
 
@@ -71,13 +68,9 @@ def test_ranks_are_means_over_noises():
     np.testing.assert_allclose(ranks["b"], [(2.5 + 2.5 + 2) / 3, 1])
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     names = ["cross_entropy", "gce", "aldr_kl", "z_loss", "log_spherical", "ps_kd"]
-    arguments = ["--quick", "--seeds", "2", "--methods", ",".join(names), "--out", str(tmp_path)]
-    assert answer(noisy_labels, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(noisy_labels, "--methods", ",".join(names))
     for metric in ("accuracy_clean", "accuracy_uniform", "accuracy_pair", "top3_clean"):
         assert set(found["rows"][metric]) == set(names)
     clean, first_three = found["rows"]["accuracy_clean"], found["rows"]["top3_clean"]

@@ -1,7 +1,5 @@
 """Noisy labels: how rows are made, what is dropped, and the quick run."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,13 +10,9 @@ from experiments.command_line import answer
 from experiments.noisy_labels import Config, Seed
 
 
-def test_the_quick_run(tmp_path):
+def test_the_quick_run(quick_run):
     names = {method.name for method in question.CLEANING}
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", ",".join(names), "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", ",".join(names))
     assert {claim["verdict"] for claim in found["claims"] if claim["paper"] == 223} == {"not judged"}
     for metric in ("accuracy", "head", "tail"):
         assert set(found["rows"][metric]) == names

@@ -1,6 +1,5 @@
 """The question of novel classes: which rows see what, how they are judged, and a quick run of its networks."""
 
-import json
 import types
 
 import jax
@@ -156,13 +155,9 @@ def test_rows_that_differ_in_weights_are_one_program():
 MINE = [row.name for row in question.METHODS if row.paper in (138, 252, 257)]
 
 
-def test_quick_run_of_the_networks(tmp_path):
+def test_quick_run_of_the_networks(quick_run):
     names = ["kmeans_features", "swapped", "simgcd", "online_start", "online_plain", *MINE]
-    argv = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", ",".join(names), "--out", str(tmp_path)]
-    assert answer(question, argv) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", ",".join(names))
     rows = found["rows"]
     assert set(rows["ncd_novel"]) == {"kmeans_features", "swapped", "cr_kd"}
     assert set(rows["gcd_known"]) == {"simgcd", "simgcd_ler", "simgcd_dkl", "lego_gcd"}

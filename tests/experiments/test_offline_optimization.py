@@ -1,7 +1,5 @@
 """Offline optimisation: the oracle, the climb, training on a gradient that no loss has, and the quick run."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,15 +7,11 @@ import pytest
 from sklearn.neighbors import KNeighborsRegressor
 
 from experiments import offline_optimization as question
-from experiments.command_line import answer
 from experiments.networks import mlp
 
 
-def test_the_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run):
+    found = quick_run(question)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     names = {method.name for method in question.METHODS}
     assert set(found["rows"]["value"]) == set(found["rows"]["value_forest"]) == names

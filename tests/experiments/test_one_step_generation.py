@@ -1,7 +1,6 @@
 """The question of few steps: its claims, its networks, and a quick run from end to end."""
 
 import dataclasses
-import json
 
 import jax
 import jax.numpy as jnp
@@ -10,19 +9,14 @@ import pytest
 
 from experiments import one_step_generation as question
 from experiments.assets import denoiser, few_steps, flows
-from experiments.command_line import answer
 
 FLOW = flows.MeanFlowConfig(dim=4, classes=3, hidden=8, flow_steps=3, mean_steps=3)
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     names = {method.name for method in question.METHODS}
     assert {name for family in question.FAMILIES.values() for name in family} <= names

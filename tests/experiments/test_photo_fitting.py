@@ -1,22 +1,16 @@
 """Photographs: what is cut out, what is corrupt, and the quick run."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import photo_fitting as question
-from experiments.command_line import answer
 from experiments.errors import UserError
 
 
-def test_the_quick_run(tmp_path):
-    assert answer(question, ["--quick", "--seeds", "2", "--methods", "square,square_s3im", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run):
+    found = quick_run(question, "--methods", "square,square_s3im")
     rows = found["rows"]
     assert np.all(np.isfinite(rows["ssim_clean"]["square_s3im"]))
     assert rows["ssim_clean"]["square"] != rows["ssim_clean"]["square_s3im"]

@@ -1,7 +1,5 @@
 """The question of rare positives: its splits, its losses, and a quick run from end to end."""
 
-import json
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -53,11 +51,8 @@ def test_padding_changes_nothing():
         np.testing.assert_allclose(found[1]["bias"], found[0]["bias"], rtol=1e-4)
 
 
-def test_quick_run(tmp_path):
-    assert answer(rare_positives, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(rare_positives, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(rare_positives.CLAIMS)
     rows = found["rows"]
     for task in rare_positives.TASKS:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -179,12 +178,9 @@ def test_a_figure_of_nothing(tmp_path):
     question.plot(Result("rehearsal_free_finetuning", "digits", 2)).savefig(tmp_path / "figure.png")
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     methods = [*question.HELD[:-1], "learned_vectors", "random_targets", "semantic_targets", "one_prompt", "ovor"]
-    argv = ["--quick", "--seeds", "2", "--methods", ",".join(methods), "--out", str(tmp_path)]
-    assert answer(question, argv) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
+    found = quick_run(question, "--methods", ",".join(methods))
     rows = {metric: {name: np.array(values) for name, values in row.items()} for metric, row in found["rows"].items()}
     assert set(rows["final_accuracy"]) == set(methods)
     final = rows["final_accuracy"]
@@ -197,7 +193,6 @@ def test_quick_run(tmp_path):
     assert (moved["learned_vectors"] > 1e-3).all()
     assert (rows["energy_of_first_task"]["ovor"] < 0).all()
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged", "not run"}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
 
 
 def test_too_few_classes_is_one_sentence(tmp_path, capsys):

@@ -1,7 +1,5 @@
 """The question of restoration: its noise, its networks, its times, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,17 +8,12 @@ import pytest
 from experiments import restoration as question
 from experiments.assets import restorers
 from experiments.assets.restorers import RestorerConfig
-from experiments.command_line import answer
 
 
-def test_the_quick_run(tmp_path, monkeypatch):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    argv = ["--quick", "--seeds", "2", "--out", str(tmp_path / "out")]
-    assert answer(question, argv) == 0
-    result = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     assert set(rows["white_psnr_few"]) == set(question.WHITE)
     assert set(rows["coloured_si_sdr_many"]) == set(question.COLOURED)

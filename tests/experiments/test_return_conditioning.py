@@ -1,14 +1,11 @@
 """The question of luck and skill: its worlds, its exact values, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import return_conditioning as question
-from experiments.command_line import answer
 from jaxlab import envs
 
 SMALL = question.Config(pulls=400, walks=200, length=30)
@@ -63,12 +60,8 @@ def test_values_of_conditioning_on_infinite_data(made):
     assert curves["lake_policy"].shape == (3, 16, 4)
 
 
-def test_quick_run(tmp_path):
-    arguments = ["--quick", "--seeds", "2", "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(question)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(question.CLAIMS)
     names = [method.name for method in question.METHODS]
     rows = found["rows"]

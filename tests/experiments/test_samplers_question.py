@@ -1,7 +1,5 @@
 """The question of samplers: its mixtures, its distances, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,11 +77,8 @@ def test_target_and_its_distance_equal_those_of_scipy():
     np.testing.assert_allclose(got, kstest(np.repeat(x, counts), exact.cdf).statistic, atol=1e-3)
 
 
-def test_quick_run(tmp_path, light_compiler):
-    assert answer(question, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run, light_compiler):
+    found = quick_run(question)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in found["rows"].items()}
     names = [method.name for method in question.METHODS]

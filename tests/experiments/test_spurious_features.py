@@ -1,7 +1,5 @@
 """Spurious cues: pairs and patches are what they say, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -40,12 +38,8 @@ def test_patches_lie_as_often_as_asked():
     np.testing.assert_allclose(right, 1 - 0.8 * np.asarray(flips), atol=0.03)  # a random class is right at times
 
 
-def test_the_quick_run(tmp_path):
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]
-    assert answer(spurious_features, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_the_quick_run(quick_run):
+    found = quick_run(spurious_features, "--dataset", "digits")
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows = found["rows"]
     assert set(rows["best_50"]) == {"erm", "divdis", "dbat"}

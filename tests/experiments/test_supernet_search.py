@@ -1,7 +1,5 @@
 """The question of shared weights: its networks, its splits, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,12 +81,9 @@ def test_splits_are_disjoint_and_differ():
     assert (rows.test != supernet_search._split(labels, 1).test).any()
 
 
-def test_quick_run(tmp_path, monkeypatch, light_compiler):
+def test_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    assert answer(supernet_search, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(supernet_search, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 4
     rows = found["rows"]
     sizes = ["num_params", "depth", "teacher_slices", "one_space", "three_spaces"]

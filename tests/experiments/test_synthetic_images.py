@@ -1,7 +1,5 @@
 """The question of generated training data: its scenes, its claims' arithmetic, and a quick run of two rows."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,23 +7,18 @@ import pytest
 
 from experiments import synthetic_images as question
 from experiments.assets import scenes
-from experiments.command_line import answer
 from experiments.generated_training import SIZES
 from jaxlab import metrics
 
 
-def test_a_quick_run(tmp_path, monkeypatch):
+def test_a_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    out = tmp_path / "out"
     methods = "real,mixed,edits_filtered,scenes_clean"
-    assert answer(question, ["--quick", "--seeds", "2", "--methods", methods, "--out", str(out)]) == 0
-    result = json.loads((out / "results.json").read_text())
-    assert result["errors"] == {}
+    result = quick_run(question, "--methods", methods)
     assert set(result["rows"]["exponent"]) == {"real", "mixed"}
     assert set(result["rows"]["recognizability"]) == {"mixed"}
     assert set(result["rows"]["macro"]) == {"scenes_clean"}
     assert set(result["rows"]["follows_1"]) == {"edits_filtered"}
-    assert (out / "figure.png").stat().st_size > 10_000
 
 
 def wanted(relation):

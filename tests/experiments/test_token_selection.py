@@ -1,7 +1,5 @@
 """The question of tokens to drop: its choices, its attention, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,14 +48,10 @@ def test_attention_is_that_of_the_block():
     )
 
 
-def test_quick_run(tmp_path, monkeypatch):
+def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     methods = "all,none,divprune,random,summaries"
-    arguments = ["--quick", "--seeds", "2", "--methods", methods, "--out", str(tmp_path / "out")]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--methods", methods)
     rows = found["rows"]
     for keep in question.KEEP:
         assert list(rows[f"precision_at_{keep}"]) == methods.split(",")

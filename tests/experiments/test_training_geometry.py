@@ -1,14 +1,11 @@
 """The geometry of training: matched units, masked widths, classes that are drawn, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import geometry_phases, training_geometry
-from experiments.command_line import answer
 from experiments.data import Dataset
 from experiments.errors import UserError
 from jaxlab import metrics
@@ -78,11 +75,8 @@ def test_a_bad_configuration():
         training_geometry.Config(tiny=(3, 90))
 
 
-def test_quick_run(tmp_path):
-    assert answer(training_geometry, ["--quick", "--seeds", "2", "--out", str(tmp_path)]) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(training_geometry)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(training_geometry.CLAIMS)
     rows, curves = found["rows"], found["curves"]
     assert min(min(values) for name, values in rows["fall"].items() if name != "no_decay") > 0

@@ -1,7 +1,5 @@
 """The question of training order: its text, its budget, its speed-up, and a quick run from end to end."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,13 +37,9 @@ def test_speedup_counts_steps_to_the_target():
     np.testing.assert_allclose(found, [1.0, 25 / 13, 0.0], rtol=1e-3)
 
 
-def test_quick_run(tmp_path):
+def test_quick_run(quick_run):
     names = "no_expansion,first_order,one_epoch,epochs_16,one_epoch_dropout"
-    arguments = ["--quick", "--seeds", "2", "--dataset", "digits", "--methods", names, "--out", str(tmp_path)]
-    assert answer(question, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+    found = quick_run(question, "--dataset", "digits", "--methods", names)
     rows = found["rows"]
     assert np.all(np.less(rows["error_sgd"]["first_order"], 2.0))
     assert set(rows["speedup"]) == {"epochs_16"}

@@ -1,7 +1,5 @@
 """Unnormalised densities: the pieces against closed forms, and a quick run of two rows."""
 
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +7,6 @@ import pytest
 from scipy import stats
 
 from experiments import density_models, unnormalised_models
-from experiments.command_line import answer
 
 
 def test_densities_of_the_noise():
@@ -38,12 +35,8 @@ def test_wines_are_split_and_standardised():
     assert np.abs(np.mean(tests, axis=0)).max() > 1e-3
 
 
-def test_quick_run(tmp_path):
-    arguments = ["--quick", "--seeds", "2", "--methods", "zlib,nce,meco", "--out", str(tmp_path)]
-    assert answer(density_models, arguments) == 0
-    found = json.loads((tmp_path / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (tmp_path / "figure.png").stat().st_size > 10_000
+def test_quick_run(quick_run):
+    found = quick_run(density_models, "--methods", "zlib,nce,meco")
     rows = found["rows"]
     assert np.all(np.less(rows["early_wide"]["meco"], rows["early_wide"]["nce"]))
     assert np.all(np.less(rows["slope"]["nce"], 0.2))

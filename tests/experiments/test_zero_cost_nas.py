@@ -1,7 +1,6 @@
 """Scores before training: masks are smaller networks, searches ask for what they say, and a quick run."""
 
 import functools
-import json
 
 import jax
 import jax.numpy as jnp
@@ -124,14 +123,10 @@ def test_signed_log_keeps_order_and_sign():
     assert np.abs(found).max() < 25
 
 
-def test_quick_run(tmp_path, monkeypatch):
+def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    out = tmp_path / "out"
     small = ["--networks", "6", "--cells", "4", "--train-steps", "5", "--cell-steps", "3", "--teacher-steps", "5"]
-    assert answer(zero_cost_nas, ["--quick", "--seeds", "2", "--dataset", "digits", "--out", str(out), *small]) == 0
-    found = json.loads((out / "results.json").read_text())
-    assert found["errors"] == {}
-    assert (out / "figure.png").stat().st_size > 10_000
+    found = quick_run(zero_cost_nas, "--dataset", "digits", *small)
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(zero_cost_nas.CLAIMS)
     rows = found["rows"]
     assert {"params", "depth", "snip", "diswot"} <= set(rows["tau"])
