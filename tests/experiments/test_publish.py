@@ -8,6 +8,7 @@ from coin import BAD, GOOD, call, difference, results
 
 import experiments.__main__ as main_module
 from experiments.__main__ import questions
+from experiments.benchmarks import __main__ as benchmarks_command
 from experiments.page.collect import read_answers
 from experiments.page.render import VERDICTS
 from experiments.publish import TABLE, claims_table, publish
@@ -98,3 +99,14 @@ def test_the_table_says_what_the_files_say():
     files = [path for path in COMMITTED.rglob("*") if path.is_file() and path.name != "index.html"]
     assert sum(path.stat().st_size for path in files) < 10e6
     assert all((path.parent / "figure.png").exists() for path in COMMITTED.glob("*/results.json"))
+
+
+def test_every_race_was_run_against_every_peer(capsys):
+    path = COMMITTED / "benchmarks.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert found["benchmarks"].keys() == benchmarks_command.names().keys()
+    assert (found["quick"], found["peers missing"], found["broken"]) == (False, {}, {})
+    versions = {name for report in found["benchmarks"].values() for name in report["versions"]}
+    assert versions >= {"torch", "torchvision", "diffusers", "pytorch-metric-learning", "scikit-learn", "vendi-score"}
+    assert benchmarks_command.main(["all", "--show", str(path)]) == 0
+    assert "Versions: " in capsys.readouterr().out
