@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import experiments
-from experiments.errors import UserError, missing_package
+from experiments.errors import UserError, exit_code, missing_package
 
 __all__ = ["Question", "main", "questions"]
 
@@ -80,24 +80,24 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         _print_list(known)
         return 0
-    name = argv[0].replace("-", "_")
-    try:
-        names = [entry.name for entry in known]
-        if name in ("all", "report", "publish"):
-            return _together(name, argv[1:], known)
-        if name not in names:
-            close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}."
-            raise UserError(f"There is no question {argv[0]!r}: {hint}")
-        try:
-            from experiments.command_line import answer
+    return exit_code(lambda: _dispatch(argv, known))
 
-            module = importlib.import_module(f"experiments.{name}")
-        except ModuleNotFoundError as error:
-            raise missing_package(error) from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+
+def _dispatch(argv: Sequence[str], known: Sequence[Question]) -> int:
+    name = argv[0].replace("-", "_")
+    names = [entry.name for entry in known]
+    if name in ("all", "report", "publish"):
+        return _together(name, argv[1:], known)
+    if name not in names:
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(names)}."
+        raise UserError(f"There is no question {argv[0]!r}: {hint}")
+    try:
+        from experiments.command_line import answer
+
+        module = importlib.import_module(f"experiments.{name}")
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from error
     return answer(module, argv[1:])
 
 

@@ -24,7 +24,7 @@ from rich.table import Table
 from experiments import ledger, report
 from experiments.errors import INTERRUPTED, UserError, exit_code
 
-__all__ = ["Common", "Outcome", "answer_all", "load_progress"]
+__all__ = ["Common", "Outcome", "answer_all", "child_environment", "load_progress"]
 
 PROGRESS, LOGS, LOCK = "progress.json", "logs", "run.lock"
 
@@ -193,6 +193,11 @@ def _run_all(
     return stopped
 
 
+def child_environment() -> dict[str, str]:
+    """The environment of a process that imports what this one does."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
 def _run_one(common: Common, name: str, command: Sequence[str]) -> Outcome:
     folder = common.out / name
     options = [f"--seeds={common.seeds}", f"--out={folder}"]
@@ -208,7 +213,7 @@ def _run_one(common: Common, name: str, command: Sequence[str]) -> Outcome:
             stdout=log,
             stderr=subprocess.STDOUT,
             close_fds=False,  # the lock of the folder
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_environment(),
             check=False,
         )
     return Outcome(done.returncode, time.monotonic() - start)

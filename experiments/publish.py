@@ -7,6 +7,7 @@ Of every question stay the numbers per seed, the configuration and the figure in
 import functools
 import json
 import pathlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from experiments import ledger
 from experiments.all_questions import load_progress
 from experiments.errors import UserError, exit_code
 from experiments.page.collect import Answer, ClaimLine, read_answers
-from experiments.page.render import VERDICTS
+from experiments.page.render import agree, tally
 from jaxlab import papers
 
 __all__ = ["RUN", "TABLE", "claims_table", "publish"]
@@ -44,6 +45,8 @@ def _publish(argv: Sequence[str], sentences: Mapping[str, str]) -> int:
         raise UserError(f"Damaged results: {', '.join(map(str, damaged))}. Run those questions again.")
     if quick := [answer.name for answer in answers.values() if answer.quick]:
         raise UserError(f"Quick runs judge no claim and are not published: {', '.join(quick)}.")
+    if twice := [name for name, count in Counter(answer.name for answer in answers.values()).items() if count > 1]:
+        raise UserError(f"More than one answer to {', '.join(twice)} in {out}: publish one data set of each question.")
     try:
         for folder, answer in answers.items():
             _copy(folder, to / answer.name)
@@ -90,7 +93,7 @@ def _note_run(out: pathlib.Path, to: pathlib.Path) -> None:
     progress = load_progress(out)
     noted = json.loads((to / RUN).read_text(encoding="utf-8")) if (to / RUN).exists() else {}
     words = ["python -m experiments all"]
-    words += [f"--{name} {progress[name]}" for name in ("jobs",) if progress.get(name)]
+    words += [f"--jobs {progress['jobs']}"] if "jobs" in progress else []
     words += [f"--seeds {progress['options']['seeds']}"] if "options" in progress else []
     for name, outcome in progress.get("questions", {}).items():
         if (to / name).is_dir():
@@ -111,13 +114,12 @@ def claims_table(to: pathlib.Path, sentences: Mapping[str, str]) -> str:
     claims = sorted(
         (claim for answer in answers for claim in answer.claims), key=lambda claim: (claim.paper, claim.question)
     )
-    counts = {verdict: count for verdict in VERDICTS if (count := sum(claim.verdict == verdict for claim in claims))}
-    verdicts = [_agree(verdict, 2) for verdict in counts]
+    counts = tally(claims)
     lines = [
         "# Claims",
         "",
         f"{len(claims)} claims of {len({claim.paper for claim in claims})} papers in {len(answers)} questions: "
-        + ", ".join(f"{count} {_agree(verdict, count)}" for verdict, count in counts.items())
+        + ", ".join(f"{count} {agree(verdict, count)}" for verdict, count in counts.items())
         + ".",
         ABOUT,
         *(f"- `{command}`" for command in dict.fromkeys(run["command"] for run in runs.values())),
@@ -126,8 +128,8 @@ def claims_table(to: pathlib.Path, sentences: Mapping[str, str]) -> str:
         "",
         "## Questions",
         "",
-        _line("question", "", "rows", *verdicts, "minutes"),
-        _line("---", "---", *["---:"] * (len(verdicts) + 2)),
+        _line("question", "", "rows", *(agree(verdict, 2) for verdict in counts), "minutes"),
+        _line("---", "---", *["---:"] * (len(counts) + 2)),
         *(_question_line(answer, sentences, runs, tuple(counts)) for answer in answers),
         "",
         "## Claims by paper",
@@ -149,14 +151,11 @@ one page of it, with every table and figure. The run, the machine, the versions:
 """
 
 
-def _agree(verdict: str, count: int) -> str:
-    return {"holds": "hold", "fails": "fail"}.get(verdict, verdict) if count != 1 else verdict
-
-
 def _question_line(
     answer: Answer, sentences: Mapping[str, str], runs: Mapping[str, Any], verdicts: Sequence[str]
 ) -> str:
-    told = [str(sum(claim.verdict == verdict for claim in answer.claims)) for verdict in verdicts]
+    own = tally(answer.claims)
+    told = [str(own.get(verdict, 0)) for verdict in verdicts]
     minutes = f"{runs[answer.name]['seconds'] / 60:.1f}" if answer.name in runs else ""
     sentence = answer.sentence or sentences.get(answer.name, "")
     return _line(f"[{answer.name}]({answer.name})", sentence, str(len(answer.rows)), *told, minutes)

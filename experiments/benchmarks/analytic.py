@@ -17,8 +17,7 @@ import scipy.linalg
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from experiments import data
-from experiments.benchmarks import harness
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, compare, race, relative_errors
+from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, as_set, compare, race, relative_errors
 from experiments.errors import UserError
 from jaxlab import analytic
 
@@ -199,7 +198,7 @@ def _compiled_stream(
 
 def _targets(config: Config, results: list[Result]) -> list[Target]:
     """Set for width 4000 of the whole data set; every other run leaves them open."""
-    judged = harness.as_set(config, "widths", "repeats", "patience")
+    judged = as_set(config, "widths", "repeats", "patience")
     result = next((result for result in results if judged and result.size == TARGET_WIDTH), None)
     found = {} if result is None else {timing.name: timing for timing in result.timings}
     name = _names(Config())

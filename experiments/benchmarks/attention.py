@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmarks import harness
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, growth, growths, race
+from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, as_set, growth, growths, race
 from jaxlab import kernels, nn
 
 __all__ = ["QUICK", "Config", "run"]
@@ -105,7 +104,7 @@ def _memory_exponent(scratch: dict[int, dict[str, int]], name: str) -> float:
 
 def _targets(config: Config, results: list[Result], exponents: dict[str, float]) -> list[Target]:
     """Set for the first configuration; every other run leaves them open."""
-    judged = harness.as_set(config, "repeats")
+    judged = as_set(config, "repeats")
     seconds = growths(results).get(SOFT) if judged else None
     memory = exponents[SOFT] if judged else None
     return [

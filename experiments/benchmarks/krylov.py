@@ -17,8 +17,7 @@ import scipy.sparse
 from scipy.sparse.linalg import gmres
 
 from experiments import darcy
-from experiments.benchmarks import harness
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, compare, race
+from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, as_set, compare, race
 from jaxlab import optim, selection
 
 __all__ = ["QUICK", "Config", "run"]
@@ -149,7 +148,7 @@ def _facts(sequence: Sequence, solved: Solved) -> dict[str, float]:
 
 def _targets(config: Config, results: list[Result]) -> list[Target]:
     """Set for the smaller grid of the whole sequence; every other run leaves them open."""
-    judged = harness.as_set(config, "sizes", "repeats")
+    judged = as_set(config, "sizes", "repeats")
     result = next((result for result in results if judged and result.size == TARGET_SIZE), None)
     found: dict[str, Timing] = {} if result is None else {timing.name: timing for timing in result.timings}
 

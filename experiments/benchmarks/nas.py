@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import data
-from experiments.benchmarks import harness
-from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, compare, race
+from experiments.benchmarks.harness import Entry, Race, Report, Result, Target, Timing, as_set, compare, race
 from jaxlab import nas
 
 __all__ = ["QUICK", "Config", "run"]
@@ -201,6 +200,6 @@ def _paced(timing: Timing, config: Config) -> Timing:
 
 def _targets(config: Config, timings: list[Timing]) -> list[Target]:
     """Set for the first configuration; every other run leaves it open."""
-    judged = harness.as_set(config, "repeats", "loop_candidates")
+    judged = as_set(config, "repeats", "loop_candidates")
     faster = compare(*timings).median if judged else None
     return [Target("times faster per candidate than the loop, compiling included", faster, ">=", 20.0)]

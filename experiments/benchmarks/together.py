@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from experiments.all_questions import child_environment
 from experiments.report import make_console
 
 __all__ = ["run_all"]
@@ -75,14 +75,13 @@ def _show(path: pathlib.Path) -> int:
 
 
 def _run_one(name: str, quick: bool, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join(place for place in sys.path if place)
     return subprocess.run(
         [*command, name, "--json", *(["--quick"] if quick else [])],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": path},
+        env=child_environment(),
     )
 
 

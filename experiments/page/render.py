@@ -1,9 +1,10 @@
 """The page itself: one HTML file that needs neither a network nor a server."""
 
+import collections
 import pathlib
 import re
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import jinja2
 import tyro
@@ -11,9 +12,9 @@ from markupsafe import Markup, escape
 
 from experiments import ledger
 from experiments.errors import UserError, exit_code
-from experiments.page.collect import Answer, Page, collect
+from experiments.page.collect import Answer, ClaimLine, Page, collect
 
-__all__ = ["VERDICTS", "render", "write_page"]
+__all__ = ["VERDICTS", "agree", "render", "tally", "write_page"]
 
 VERDICTS = ("holds", "fails", "undecided", "not run", "not judged")
 PAGE = "index.html"
@@ -70,9 +71,8 @@ def render(page: Page) -> str:
         page=page,
         titles=titles,
         claims=asked,
-        counts={verdict: sum(claim.verdict == verdict for claim in asked) for verdict in VERDICTS},
-        verdicts=VERDICTS,
-        tally=_tally,
+        tally=tally,
+        agree=agree,
         front=_front,
         anchor=anchor,
         style=(folder / "style.css").read_text(encoding="utf-8"),
@@ -86,10 +86,15 @@ def anchor(answer: Answer) -> str:
     return "-".join(filter(None, ("question", answer.name, answer.dataset)))
 
 
-def _tally(answer: Answer) -> list[tuple[str, int]]:
-    """How many claims of an answer there are of every verdict."""
-    counts = [(verdict, sum(claim.verdict == verdict for claim in answer.claims)) for verdict in VERDICTS]
-    return [(verdict, count) for verdict, count in counts if count]
+def tally(claims: Iterable[ClaimLine]) -> dict[str, int]:
+    """How many claims there are of every verdict that occurs."""
+    counts = collections.Counter(claim.verdict for claim in claims)
+    return {verdict: counts[verdict] for verdict in VERDICTS if counts[verdict]}
+
+
+def agree(verdict: str, count: int) -> str:
+    """The verdict as it is said of so many claims."""
+    return {"holds": "hold", "fails": "fail"}.get(verdict, verdict) if count != 1 else verdict
 
 
 def _front(text: str, namespace: str, names: Collection[str]) -> Markup:

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 from coin import BAD, GOOD, call, difference, results
@@ -68,6 +69,10 @@ def test_what_judges_nothing_is_not_published(asked, capsys):
     pathlib.Path("out/other/results.json").write_text("{}")
     assert published() == 2
     assert "Damaged results: out/other. Run those questions again." in capsys.readouterr().err
+    shutil.copy("kept.json", "out/other/results.json")
+    shutil.copy("out/coin-mine/config.json", "out/other/config.json")
+    assert published() == 2
+    assert "More than one answer to coin in out: publish one data set of each question." in capsys.readouterr().err
     assert main_module.main(["publish", "--nothing"]) == 2
     assert not pathlib.Path("small").exists()
 
