@@ -50,8 +50,10 @@ def normalize(x: ArrayLike, *, axis: int = -1, eps: float = 1e-12) -> Array:
     largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=axis, keepdims=True, initial=0.0))
     _, exponent = jnp.frexp(largest)
     limit = jnp.finfo(wide.dtype).maxexp - 2  # beyond it the scale or its inverse would be denormal, which is flushed
-    scale = jnp.ldexp(jnp.ones_like(largest), jnp.clip(exponent, -limit, limit))
-    scaled = wide / scale
+    exponent = jnp.clip(exponent, -limit, limit)
+    scale = jnp.ldexp(jnp.ones_like(largest), exponent)
+    # A product: of two quotients in a row the compiler for GPUs makes one by scale * length, which can overflow.
+    scaled = wide * jnp.ldexp(jnp.ones_like(largest), -exponent)
     squares = jnp.sum(scaled**2, axis=axis, keepdims=True)
     length = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     # Compared so that a NaN is not taken for a zero vector.
