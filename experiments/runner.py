@@ -12,7 +12,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,8 @@ __all__ = [
 class Common:
     """The options that every question takes."""
 
+    QUICK: ClassVar[dict[str, Any]] = {"seeds": 2}
+
     dataset: str | None = None
     """Name of a data set of this question; the first one unless given."""
     data: pathlib.Path | None = None
@@ -54,7 +56,7 @@ class Common:
     first: int | None = None
     """Only the first so many of them."""
     seeds: int = 5
-    """How many seeds; the claims need two or more."""
+    """How many seeds; two in a quick run unless given. The claims need two or more."""
     quick: bool = False
     """A small run, to see that everything works; it judges no claim."""
     out: pathlib.Path | None = None

@@ -4,7 +4,6 @@ import functools
 import json
 import types
 
-import jax
 import numpy as np
 import pytest
 from coin import GOOD, Config
@@ -44,19 +43,10 @@ def quick_run(tmp_path):
 
     def run(question, *options):
         out = tmp_path / "out"
-        assert answer(question, ["--quick", "--seeds", "2", *options, "--out", str(out)]) == 0
+        assert answer(question, ["--quick", *options, "--out", str(out)]) == 0
         found = json.loads((out / "results.json").read_text())
         assert found["errors"] == {}
         assert (out / "figure.png").stat().st_size > 10_000
         return found
 
     return run
-
-
-@pytest.fixture
-def light_compiler():
-    """Compiles without most optimisations, in half the time: for runs that show that everything works end to end."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)

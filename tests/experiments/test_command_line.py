@@ -179,6 +179,26 @@ def test_values_on_the_command_line_win_over_quick(question):
     assert parse(question, ["--quick"])[1] == Config(width=2)
     assert parse(question, ["--quick", "--width", "6", "--ridge", "1"])[1] == Config(6, 1.0)
     assert parse(question, [])[1] == Config()
+    assert [parse(question, options)[0].seeds for options in ([], ["--quick"], ["--quick", "--seeds", "3"])] == [
+        5,
+        2,
+        3,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("option", "chosen", "light"), [([], None, False), (["--quick"], None, True), (["--quick"], "0", False)]
+)
+def test_a_quick_run_compiles_lightly_unless_the_environment_says_otherwise(
+    question, monkeypatch, option, chosen, light
+):
+    name, seen = "jax_disable_most_optimizations", []
+    if chosen is not None:
+        monkeypatch.setenv(name.upper(), chosen)
+    question.run = lambda config, run: seen.append(jax.config.read(name))
+    before = jax.config.read(name)
+    assert answer(question, option) == 1  # nothing was measured
+    assert (seen, jax.config.read(name)) == ([light], before)
 
 
 def test_help_names_the_question_and_both_kinds_of_options(question, capsys):

@@ -17,7 +17,7 @@ from jaxlab import nn
 RNG = np.random.default_rng(0)
 
 
-def test_the_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}

@@ -13,7 +13,7 @@ from experiments.guidance_guests import GUESTS
 from jaxlab import guidance
 
 
-def test_the_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
+def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     result = quick_run(question)
     assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}

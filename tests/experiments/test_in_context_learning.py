@@ -56,7 +56,7 @@ def test_majority_counts_the_labels_before():
     assert guessed.tolist() == [[0, 2, 2, 2, 0]]
 
 
-def test_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
+def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = quick_run(in_context_learning, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * len(in_context_learning.CLAIMS)

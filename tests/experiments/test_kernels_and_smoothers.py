@@ -84,7 +84,7 @@ def test_tangent_kernel_contest():
     assert targets[0].value is None
 
 
-def test_quick_run(quick_run, light_compiler):
+def test_quick_run(quick_run):
     found = quick_run(question, "--dataset", "digits")
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows = found["rows"]

@@ -77,7 +77,7 @@ def test_target_and_its_distance_equal_those_of_scipy():
     np.testing.assert_allclose(got, kstest(np.repeat(x, counts), exact.cdf).statistic, atol=1e-3)
 
 
-def test_quick_run(quick_run, light_compiler):
+def test_quick_run(quick_run):
     found = quick_run(question)
     assert {claim["verdict"] for claim in found["claims"]} == {"not judged"}
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in found["rows"].items()}

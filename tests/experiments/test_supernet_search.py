@@ -81,7 +81,7 @@ def test_splits_are_disjoint_and_differ():
     assert (rows.test != supernet_search._split(labels, 1).test).any()
 
 
-def test_quick_run(quick_run, tmp_path, monkeypatch, light_compiler):
+def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = quick_run(supernet_search, "--dataset", "digits")
     assert [claim["verdict"] for claim in found["claims"]] == ["not judged"] * 4
