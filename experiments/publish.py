@@ -94,7 +94,7 @@ def _note_run(out: pathlib.Path, to: pathlib.Path) -> None:
     noted = json.loads((to / RUN).read_text(encoding="utf-8")) if (to / RUN).exists() else {}
     words = ["python -m experiments all"]
     words += [f"--jobs {progress['jobs']}"] if "jobs" in progress else []
-    words += [f"--seeds {progress['options']['seeds']}"] if "options" in progress else []
+    words += [f"--seeds {seeds}"] if (seeds := progress.get("options", {}).get("seeds")) else []
     for name, outcome in progress.get("questions", {}).items():
         if (to / name).is_dir():
             noted[name] = {"command": " ".join(words), "seconds": round(outcome.seconds)}

@@ -55,6 +55,9 @@ def test_numbers_stay_and_curves_and_tracebacks_go(asked, capsys):
     assert "- `python -m experiments all --jobs 2 --seeds 3`" in text
     assert "| [coin](coin) | Which coin is best? | 3 | 1 | 1.5 |" in text
     assert "| [70] g_acil | high \\| low | 0.4 [0.4, 0.4] | > 0.3 | **holds** | [coin](coin) |" in text
+    pathlib.Path("out/progress.json").write_text(json.dumps(progress | {"options": {"seeds": None}}))
+    assert published() == 0
+    assert "- `python -m experiments all --jobs 2`" in pathlib.Path("small/README.md").read_text()
 
 
 def test_what_judges_nothing_is_not_published(asked, capsys):
