@@ -91,40 +91,27 @@ def _print(
     missing: Mapping[str, str],
     broken: Mapping[str, str],
 ) -> None:
-    table = Table(header_style="bold")
-    for column, justify in (
-        ("benchmark", "left"),
-        ("size", "right"),
-        ("work", "left"),
-        ("entry", "left"),
-        ("seconds", "right"),
-        ("peer", "left"),
-        ("its seconds", "right"),
-        ("times faster", "right"),
-        ("least to most", "right"),
-        ("grows as size^", "right"),
-        ("compile (s)", "right"),
-    ):
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    caption = "The first entry of a race is what the others are measured against."
+    table = Table(header_style="bold", caption=caption, caption_justify="left")
+    for column in ("benchmark", "size", "work", "entry"):
+        table.add_column(column)
+    for column in ("seconds", "times faster", "least to most", "grows as size^", "compile (s)"):
+        table.add_column(column, justify="right")
     for name, report in found.items():
         for race in report["races"]:
-            peer, *others = race["rows"]
-            for row in others or [peer]:
-                ratio, alone = row["ratio"], row is peer
-                exponent = report["growth"].get(row["name"])
+            shared = [name, f"{race['size']} {report['size_name']}", race["work"]]
+            for place, row in enumerate(race["rows"]):
+                ratio, exponent = row["ratio"], report["growth"].get(row["name"])
                 table.add_row(
-                    name,
-                    f"{race['size']} {report['size_name']}",
-                    race["work"],
+                    *(shared if place == 0 else [""] * len(shared)),
                     row["name"],
                     f"{row['median']:.3g}",
-                    "" if alone else peer["name"],
-                    "" if alone else f"{peer['median']:.3g}",
-                    "" if alone else f"{ratio['median']:.3g}",
-                    "" if alone else f"{ratio['low']:.3g} to {ratio['high']:.3g}",
+                    "" if place == 0 else f"{ratio['median']:.3g}",
+                    "" if place == 0 else f"{ratio['low']:.3g} to {ratio['high']:.3g}",
                     "" if exponent is None else f"{exponent:.2f}",
                     f"{row['compile']:.2f}",
                 )
+            table.add_section()
     console.print(table)
     for name, report in found.items():
         for target in report["targets"]:
