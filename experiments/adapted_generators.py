@@ -157,6 +157,10 @@ def few_shot(task: Task, key: Array, *, relation: float = 0.0, detail: float = 0
 
 # A direction in an embedding space, no example: a decoder is moved.
 
+# Added to the adapted images in training. At the start nothing has changed, and a change of zero has no direction: the
+# code of StyleGAN-NADA adds 1e-6 there, which in float32 leaves the first steps to rounding.
+NUDGE = 1e-3
+
 
 def direct(task: Task, key: Array, *, moment: bool, keep: bool = False) -> Made:
     """Moves the decoder's images of one class towards another.
@@ -174,11 +178,11 @@ def direct(task: Task, key: Array, *, moment: bool, keep: bool = False) -> Made:
     latents = _latents_of(task, start)
     source = setting.decoder["decoder"]
     watched = latents(latent_key, config.samples)
-    embed = lambda params, w: numerics.normalize(task.see(task.decode(params, w)))  # noqa: E731
+    embed = lambda params, w, nudge=0.0: numerics.normalize(task.see(task.decode(params, w) + nudge))  # noqa: E731
     fisher = optim.fisher_diagonal(lambda params, w: -embed(params, w) @ old, source, watched[:64])
 
     def loss_fn(params: PyTree, w: Array) -> Array:
-        before, after = embed(source, w), embed(params, w)
+        before, after = embed(source, w), embed(params, w, NUDGE)
         if moment:
             # Means instead of sums: there are more images than directions.
             changes, weight = numerics.normalize(after - before), config.moment_weight

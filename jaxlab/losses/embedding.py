@@ -21,6 +21,8 @@ def clip_directional(directions: ArrayLike, targets: ArrayLike, *, where: ArrayL
 
     Every example is asked to move in the same direction; ``directional_moment`` leaves them freer. For features of
     tokens ``feature_alignment`` is its mean over the tokens of an example.
+    A generator that starts as a copy of its source has changed nothing, and gets no gradient: add a little (the authors
+    of StyleGAN-NADA 1e-6) to its images, or start it elsewhere.
 
     Args:
       directions: float [..., D], embedding of the adapted image minus that of its source.

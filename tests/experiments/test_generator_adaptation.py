@@ -1,5 +1,7 @@
 """The question of adapted generators: what each adaptation trains, its measures, and a quick run from end to end."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from experiments import adapted_generators as generators
 from experiments import generator_adaptation as question
 from experiments.assets import decoders, denoiser
+from experiments.command_line import light_compiler
 
 
 def test_the_quick_run(quick_run, tmp_path, monkeypatch):
@@ -68,6 +71,21 @@ def test_a_decoder_is_moved_to_where_it_should_go():
     held = made(generators.direct, moment=False, keep=True, change=change | {"ewc_weight": 1e9})
     gaps = [np.abs(now.adapted - now.source).mean() for now in (held, one)]
     assert gaps[0] < gaps[1]
+
+
+@pytest.mark.parametrize("moment", [False, True])
+def test_rounding_does_not_decide_how_a_copy_starts(monkeypatch, moment):
+    """A copy has changed nothing: its first step follows the nudge, with any compiler, and without one there is none."""
+    found = []
+    for light in (False, True):
+        with light_compiler() if light else contextlib.nullcontext():
+            found.append(made(generators.direct, moment=moment, change={"direct_steps": 1}))
+    moved, apart = (np.abs(found[1].adapted - x).mean() for x in (found[1].source, found[0].adapted))
+    assert moved > 1e-3
+    assert apart < 0.4 * moved  # Adam's first step makes a sign of every gradient, tiny ones too
+    monkeypatch.setattr(generators, "NUDGE", 0.0)
+    still = made(generators.direct, moment=moment, change={"direct_steps": 1})
+    np.testing.assert_allclose(still.adapted, still.source, atol=1e-6)
 
 
 def test_the_adaptor_maps_latents_and_leaves_the_decoder():
