@@ -157,8 +157,9 @@ def few_shot(task: Task, key: Array, *, relation: float = 0.0, detail: float = 0
 
 # A direction in an embedding space, no example: a decoder is moved.
 
-# Added to the adapted images in training. At the start nothing has changed, and a change of zero has no direction: the
-# code of StyleGAN-NADA adds 1e-6 there, which in float32 leaves the first steps to rounding.
+# Of the noise on adapted images in training. At the start nothing has changed, and a change of zero has no direction:
+# the code of StyleGAN-NADA adds 1e-6 there, which in float32 leaves the first steps to rounding. Noise, not a constant:
+# that would send all images one way, perhaps the wrong one, and second moments cannot tell a way from its opposite.
 NUDGE = 1e-3
 
 
@@ -178,11 +179,11 @@ def direct(task: Task, key: Array, *, moment: bool, keep: bool = False) -> Made:
     latents = _latents_of(task, start)
     source = setting.decoder["decoder"]
     watched = latents(latent_key, config.samples)
-    embed = lambda params, w, nudge=0.0: numerics.normalize(task.see(task.decode(params, w) + nudge))  # noqa: E731
+    embed = lambda params, w, noise=0.0: numerics.normalize(task.see(task.decode(params, w) + noise))  # noqa: E731
     fisher = optim.fisher_diagonal(lambda params, w: -embed(params, w) @ old, source, watched[:64])
 
-    def loss_fn(params: PyTree, w: Array) -> Array:
-        before, after = embed(source, w), embed(params, w, NUDGE)
+    def loss_fn(params: PyTree, w: Array, noise: Array) -> Array:
+        before, after = embed(source, w), embed(params, w, noise)
         if moment:
             # Means instead of sums: there are more images than directions.
             changes, weight = numerics.normalize(after - before), config.moment_weight
@@ -198,7 +199,9 @@ def direct(task: Task, key: Array, *, moment: bool, keep: bool = False) -> Made:
 
     def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], None]:
         params, opt_state = carry
-        gradient = jax.grad(loss_fn)(params, latents(key, config.direct_batch))
+        latent_key, noise_key = jax.random.split(key)
+        noise = NUDGE * jax.random.normal(noise_key, (config.direct_batch, setting.x.shape[1]))
+        gradient = jax.grad(loss_fn)(params, latents(latent_key, config.direct_batch), noise)
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         return (optax.apply_updates(params, updates), opt_state), None
 

@@ -35,7 +35,7 @@ CONFIG = question.Config(
 NETS = generators.Networks(
     denoiser.DenoiserConfig(dim=16, sizes=(3,), hidden=8),
     decoders.DecoderConfig(dim=16, latent=2, hidden=8),
-    denoiser.ClassifierConfig(dims=(16, 5, 3)),
+    denoiser.ClassifierConfig(dims=(16, 32, 3)),  # with few units an embedding may not change at all
     denoiser.ClassifierConfig(dims=(16, 6, 3)),
 )
 
@@ -74,18 +74,15 @@ def test_a_decoder_is_moved_to_where_it_should_go():
 
 
 @pytest.mark.parametrize("moment", [False, True])
-def test_rounding_does_not_decide_how_a_copy_starts(monkeypatch, moment):
-    """A copy has changed nothing: its first step follows the nudge, with any compiler, and without one there is none."""
+def test_rounding_does_not_decide_how_a_copy_starts(moment):
+    """A copy has changed nothing: its first step follows the noise on its images, whatever the compiler rounds."""
     found = []
     for light in (False, True):
         with light_compiler() if light else contextlib.nullcontext():
             found.append(made(generators.direct, moment=moment, change={"direct_steps": 1}))
-    moved, apart = (np.abs(found[1].adapted - x).mean() for x in (found[1].source, found[0].adapted))
+    moved = np.abs(found[1].adapted - found[1].source).mean()
     assert moved > 1e-3
-    assert apart < 0.4 * moved  # Adam's first step makes a sign of every gradient, tiny ones too
-    monkeypatch.setattr(generators, "NUDGE", 0.0)
-    still = made(generators.direct, moment=moment, change={"direct_steps": 1})
-    np.testing.assert_allclose(still.adapted, still.source, atol=1e-6)
+    np.testing.assert_allclose(found[0].adapted, found[1].adapted, atol=1e-3 * moved)
 
 
 def test_the_adaptor_maps_latents_and_leaves_the_decoder():
