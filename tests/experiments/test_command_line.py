@@ -193,6 +193,7 @@ def test_a_quick_run_compiles_lightly_unless_the_environment_says_otherwise(
     question, monkeypatch, option, chosen, light
 ):
     name, seen = "jax_disable_most_optimizations", []
+    monkeypatch.delenv(name.upper(), raising=False)
     if chosen is not None:
         monkeypatch.setenv(name.upper(), chosen)
     question.run = lambda config, run: seen.append(jax.config.read(name))
