@@ -157,9 +157,10 @@ def few_shot(task: Task, key: Array, *, relation: float = 0.0, detail: float = 0
 
 # A direction in an embedding space, no example: a decoder is moved.
 
-# Of the noise on adapted images in training. At the start nothing has changed, and a change of zero has no direction:
-# the code of StyleGAN-NADA adds 1e-6 there, which in float32 leaves the first steps to rounding. Noise, not a constant:
-# that would send all images one way, perhaps the wrong one, and second moments cannot tell a way from its opposite.
+# Standard deviation of the noise on adapted images in training. At the start nothing has changed, and a change of zero
+# has no direction: the code of StyleGAN-NADA adds 1e-6 there, which in float32 leaves the first steps to rounding.
+# Noise, not a constant: that would send all images one way, perhaps the wrong one, and second moments cannot tell a way
+# from its opposite.
 NUDGE = 1e-3
 
 

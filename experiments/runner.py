@@ -45,7 +45,7 @@ __all__ = [
 class Common:
     """The options that every question takes."""
 
-    QUICK: ClassVar[dict[str, Any]] = {"seeds": 2}
+    QUICK: ClassVar[dict[str, Any]] = {"seeds": 2}  # what --quick changes here, as QUICK of a module does in its Config
 
     dataset: str | None = None
     """Name of a data set of this question; the first one unless given."""

@@ -179,11 +179,8 @@ def test_values_on_the_command_line_win_over_quick(question):
     assert parse(question, ["--quick"])[1] == Config(width=2)
     assert parse(question, ["--quick", "--width", "6", "--ridge", "1"])[1] == Config(6, 1.0)
     assert parse(question, [])[1] == Config()
-    assert [parse(question, options)[0].seeds for options in ([], ["--quick"], ["--quick", "--seeds", "3"])] == [
-        5,
-        2,
-        3,
-    ]
+    given = ([], ["--quick"], ["--quick", "--seeds", "3"])
+    assert [parse(question, options)[0].seeds for options in given] == [5, 2, 3]
 
 
 @pytest.mark.parametrize(

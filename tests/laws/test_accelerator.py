@@ -34,4 +34,5 @@ def test_row(name):
 
 
 def _real(tree):
+    """Complex leaves as two parts: what is not floating point is compared bit for bit."""
     return jax.tree.map(lambda leaf: np.stack([leaf.real, leaf.imag]) if np.iscomplexobj(leaf) else leaf, tree)
