@@ -1,5 +1,6 @@
 """A run of all questions: what is kept, what is tried again, how it ends. A small script stands for the questions."""
 
+import fcntl
 import json
 import os
 import pathlib
@@ -51,6 +52,13 @@ def calls():
     lines = path.read_text().splitlines() if path.exists() else []
     path.unlink(missing_ok=True)
     return lines
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited {seconds} s in vain"
+        time.sleep(0.05)
 
 
 def test_one_that_fails_costs_no_other(capsys):
@@ -116,8 +124,7 @@ def test_a_killed_run_is_resumed_and_two_runs_do_not_meet(capsys):
         f"answer_all(['--resume'], {NAMES!r}, (sys.executable, 'script.py'))"
     )
     first = subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)})
-    while not pathlib.Path("started").exists():
-        time.sleep(0.05)
+    wait_until(pathlib.Path("started").exists)
     first.kill()
     first.wait()
     pathlib.Path("slow").unlink()
@@ -125,11 +132,19 @@ def test_a_killed_run_is_resumed_and_two_runs_do_not_meet(capsys):
     assert "Another run is at work in out/all" in capsys.readouterr().err
     (orphan,) = [int(p.name) for p in pathlib.Path("/proc").glob("[0-9]*") if _is_question(p, "broken")]
     os.kill(orphan, signal.SIGKILL)
-    while _is_question(pathlib.Path("/proc") / str(orphan), "broken"):
-        time.sleep(0.05)
+    wait_until(_is_free)  # an ending process gives up its name first, its lock a moment later
     calls()
     assert run("--resume") == 1
     assert calls() == ["broken", "crash", "later"]
+
+
+def _is_free():
+    with open("out/all/run.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
 
 def _is_question(process, name):
