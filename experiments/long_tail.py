@@ -2,7 +2,8 @@
 
 Some classes have fifty times fewer training rows than others. Test rows are as many of every class, or a long tail
 like that of training (forward), or one that runs the other way (backward). Losses for one head and experts with
-several heads learn from the same rows, views and steps.
+several heads learn from the same rows, views and steps; classifiers of features that were learned without labels have
+the steps of that before.
 """
 
 import dataclasses
@@ -13,10 +14,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots, tail_training
+from experiments import recalibration, tail_plots, tail_training
 from experiments.claims import difference
 from experiments.discovery_networks import Shared, shared_of
 from experiments.programs import Programs
@@ -44,6 +44,8 @@ class Config(tail_training.Settings):
     """The same of the forward and backward test rows."""
     test_share: float = 0.4
     """Share of the rows to test on."""
+    contrast_steps: int = 1000
+    """Steps by which features are learned without labels, where a row begins so."""
 
     def __post_init__(self) -> None:
         if self.imbalance < 1 or self.most < self.imbalance:
@@ -56,7 +58,7 @@ class Config(tail_training.Settings):
             raise ValueError(f"replicas must be at least 2, got {self.replicas}")
 
 
-QUICK = {"most": 60, "steps": 30, "hidden": 32, "width": 32, "ascent_steps": 20}
+QUICK = {"most": 60, "steps": 30, "contrast_steps": 30, "hidden": 32, "width": 32, "ascent_steps": 20}
 
 
 class Seed(NamedTuple):
@@ -128,15 +130,44 @@ def train(
     return {}, {"views": jax.vmap(one)(jax.random.split(seed.key, config.replicas))}
 
 
+def _task(config: Config, seed: Seed) -> tuple[recalibration.Settings, recalibration.Seed]:
+    """This question as ``recalibration`` wants it: no label is wrong."""
+    sizes = {name: getattr(config, name) for name in ("most", "hidden", "width", "steps", "contrast_steps")}
+    group = group_of(seed.place, seed.counts.shape[0])
+    rows = recalibration.Seed(seed.key, seed.train, seed.labels, seed.labels, seed.test, seed.truth, group)
+    return recalibration.Settings(noise=0.0, **sizes), rows
+
+
+def represent(config: Config, seed: Seed, shared: Shared) -> recalibration.Representation:
+    """Features without labels, a network per replica [R, ...]."""
+    settings, rows = _task(config, seed)
+    learn = lambda key: recalibration.contrastive(settings, rows._replace(key=key), shared)  # noqa: E731
+    return jax.vmap(learn)(jax.random.split(seed.key, config.replicas))
+
+
+def calibrate(
+    config: Config, recover: bool, tune: bool, seed: Seed, start: recalibration.Representation, shared: Shared
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Logits of a classifier of those features for every replica, as if all heads had them, [R, E, M, C]."""
+    settings, rows = _task(config, seed)
+
+    def one(key: Array, start: recalibration.Representation) -> Array:
+        own = rows._replace(key=key)
+        logits, _ = recalibration.on_contrast(settings, own, start, shared, recover=recover, tune=tune)
+        return jnp.broadcast_to(logits, (EXPERTS + 1, *logits.shape))
+
+    return {}, {"heads": jax.vmap(one)(jax.random.split(seed.key, config.replicas), start)}
+
+
 def climb(config: Config, seed: Seed, views: Views) -> tuple[dict[str, Array], dict[str, Array]]:
     """Weights [R, P, E] of the experts of every replica, for every prior."""
     each = jax.vmap(functools.partial(tail_training.learned_weights, config), in_axes=(None, 0))
     return {}, {"weights": jax.vmap(each, in_axes=(0, None))(views, seed.where)}
 
 
-def measure(seed: Seed, views: Views, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Accuracies of the experts in a sum of given weights [R, P, E], means over the replicas."""
-    mixed = jax.vmap(jax.vmap(weaksup.aggregate_heads, in_axes=(None, 0)))(views.plain, weights)  # [R, P, M, C]
+def measure(seed: Seed, heads: Array, weights: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Accuracies of logits [R, E, M, C] in a sum of given weights [R, P, E], means over the replicas."""
+    mixed = jax.vmap(jax.vmap(weaksup.aggregate_heads, in_axes=(None, 0)))(heads, weights)  # [R, P, M, C]
     num_classes = seed.counts.shape[0]
     right = jnp.argmax(mixed, axis=-1) == seed.truth
     rates = jnp.mean(right, axis=-1, where=seed.where)
@@ -176,6 +207,21 @@ class Parts:
         self._trained[plan] = found
         return found.curves["views"], found.timings
 
+    @functools.cached_property
+    def representation(self) -> recalibration.Representation:
+        """The features that were learned without labels."""
+        self.run.progress("learning features without labels")
+        return jax.jit(jax.vmap(functools.partial(represent, self.config), in_axes=(0, None)))(self.seeds, self.shared)
+
+    def judged(self, heads: Array, weights: Array) -> Measured:
+        """What is measured of logits [S, R, E, M, C] and their weights [S, R, P, E]."""
+        return self.programs.measured("measure", lambda three: measure(*three), (self.seeds, heads, weights))
+
+    def constant(self, weights: Sequence[float]) -> Array:
+        """The same weights for every seed, replica and prior."""
+        shape = (self.run.seeds, self.config.replicas, len(PRIORS), EXPERTS + 1)
+        return jnp.broadcast_to(jnp.asarray(weights), shape)
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -193,15 +239,30 @@ class Row:
             given = jnp.asarray(climbed.curves["weights"])
             timings = {name: timings[name] + climbed.timings[name] for name in timings}
         else:
-            shape = (parts.run.seeds, parts.config.replicas, len(PRIORS), EXPERTS + 1)
-            given = jnp.broadcast_to(jnp.asarray(self.weights), shape)
-        found = parts.programs.measured("measure", lambda three: measure(*three), (parts.seeds, views, given))
+            given = parts.constant(self.weights)
+        found = parts.judged(views.plain, given)
         measured, curves = dict(found.metrics), dict(found.curves)
         shares = curves.pop("weights")  # [S, P, E]
         if self.weights is None:
             curves["weights"] = shares
             measured |= {f"lean_{name}": shares[:, p, 0] - shares[:, p, -1] for p, name in enumerate(PRIORS)}
         return Measured(measured, curves, {name: timings[name] + found.timings[name] for name in timings})
+
+
+@dataclasses.dataclass(frozen=True)
+class OnContrast:
+    """A classifier of features that were learned without labels: ``recalibration.on_contrast``."""
+
+    recover: bool = False
+    tune: bool = False
+
+    def __call__(self, parts: Parts) -> Measured:
+        """Trains and measures."""
+        fn = lambda pair, shared: calibrate(parts.config, self.recover, self.tune, *pair, shared)  # noqa: E731
+        trained = parts.programs.measured(self, fn, (parts.seeds, parts.representation), parts.shared, mode="map")
+        found = parts.judged(trained.curves["heads"], parts.constant(FIRST))
+        timings = {name: trained.timings[name] + found.timings[name] for name in trained.timings}
+        return Measured(found.metrics, {"by_place": found.curves["by_place"]}, timings)
 
 
 SADE, MDCS = Plan("sade"), Plan("mdcs", consistent=True, confident=True)
@@ -227,6 +288,9 @@ METHODS = (
     Method("mdcs", 212, Row(MDCS, MEAN), note="all experts weigh the same"),
     Method("mdcs_plain", 212, Row(Plan("mdcs"), MEAN), note="without consistency"),
     Method("mdcs_all", 212, Row(Plan("mdcs", consistent=True), MEAN), note="consistency on all rows"),
+    Method("contrastive", None, OnContrast(), note="a classifier of features learned without labels"),
+    Method("recovered", 223, OnContrast(recover=True), note="with features drawn for rare classes"),
+    Method("rcal", 223, OnContrast(recover=True, tune=True), note="and the body follows, on mixed rows"),
 )
 
 
@@ -283,6 +347,13 @@ CLAIMS = (
         ">",
         0.0,
     ),
+    Claim(
+        223,
+        "Features drawn for rare classes make a classifier better on them",
+        difference("few", "recovered", "contrastive"),
+        ">",
+        0.0,
+    ),
 )
 
 
@@ -294,66 +365,5 @@ def run(config: Config, run: Run) -> None:
 
 def plot(result: Result) -> Figure:
     """Accuracy under every prior, from frequent to rare classes, of the experts, and the weights that SADE finds."""
-    figure, axes = plots.new_figure(columns=2, rows=2, title=f"Long tail: {result.dataset}")
-    _by_prior(axes[0], result)
-    names = ("ce", "balanced", "ldam", "batch_former", "sade", "mdcs")
-    by_place = result.curves.get("by_place", {})
-    plots.curves_over_tasks(axes[1], by_place, names, ylabel="accuracy", xlabel="class, from frequent to rare")
-    axes[1].set_ylim(0, 1.03)
-    _experts(axes[2], by_place)
-    _weights(axes[3], result)
-    return figure
-
-
-def _by_prior(ax: Axes, result: Result) -> None:
-    """A row of three dots per method: forward, uniform and backward test rows."""
     shown = [m.name for m in METHODS if "_" not in m.name or m.name == "sade_mean"]
-    names = [name for name in shown if name in result.rows.get("uniform", {})]
-    for position, prior in enumerate(PRIORS):
-        means = [np.mean(np.asarray(result.rows[prior][name], float)) for name in names]
-        look = plots.style(position)
-        ax.scatter(means, range(len(names)), s=45, color=look["color"], marker=look["marker"], label=prior, zorder=3)
-    ax.set_yticks(range(len(names)), names, fontsize=9)
-    ax.invert_yaxis()
-    ax.set_xlabel("accuracy on test rows with each prior")
-    ax.grid(axis="both", color="0.9", linewidth=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
-    if names:
-        ax.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.14))
-
-
-def _experts(ax: Axes, by_place: Mapping[str, Any]) -> None:
-    """Means over seeds from frequent to rare classes; a colour per expert, whole lines for SADE, dashed for MDCS."""
-    for family, dashes in (("sade", "-"), ("mdcs", "--")):
-        for expert, name in enumerate(("first", "second", "third")):
-            if (curve := by_place.get(f"{family}_{name}")) is not None:
-                mean = np.mean(np.asarray(curve, float), axis=0)
-                lines = ax.plot(range(1, len(mean) + 1), mean, label=f"{family}_{name}", marker="o", markersize=4)
-                lines[0].set(color=plots.PALETTE[expert], linestyle=dashes)
-    ax.set_ylim(0, 1.03)
-    ax.set_ylabel("accuracy")
-    ax.set_xlabel("class, from frequent to rare")
-    ax.grid(axis="y", color="0.88", linewidth=0.8)
-    ax.spines[["top", "right"]].set_visible(False)
-    if ax.lines:
-        ax.legend(frameon=False, fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, 1.32))
-
-
-def _weights(ax: Axes, result: Result) -> None:
-    """The learned weight of every expert under every prior, a dot per seed."""
-    table = np.asarray(result.curves.get("weights", {}).get("sade", np.zeros((0, len(PRIORS), EXPERTS))), float)
-    left = np.zeros(len(PRIORS))
-    for expert, name in enumerate(("first", "second", "third")) if len(table) else ():
-        share = table[:, :, expert].mean(0)
-        ax.barh(range(len(PRIORS)), share, left=left, height=0.6, color=plots.PALETTE[expert], alpha=0.8, label=name)
-        for place, (start, width) in enumerate(zip(left, share, strict=True)):
-            if width > 0.08:
-                ax.text(start + width / 2, place, f"{width:.2f}", ha="center", va="center", color="white", fontsize=9)
-        left += share
-    ax.set_yticks(range(len(PRIORS)), PRIORS)
-    ax.invert_yaxis()
-    ax.set_xlim(0, 1)
-    ax.set_xlabel("SADE's weights, learned on these test rows")
-    ax.spines[["top", "right"]].set_visible(False)
-    if len(table):
-        ax.legend(frameon=False, fontsize=9, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.14))
+    return tail_plots.draw(result, shown, PRIORS)

@@ -42,13 +42,13 @@ def test_what_is_measured():
     heads = 9.0 * jax.nn.one_hot(truth, 6) * knows[:, truth][..., None] + jax.nn.one_hot((truth + 1) % 6, 6)
     where = jnp.stack([truth < 2, truth < 6, truth >= 4])
     seed = question.Seed(None, None, None, None, truth, jnp.arange(6.0, 0.0, -1.0), jnp.arange(6), where)
-    views = tail_training.Views(jnp.stack([heads, heads]), None, None)
+    both = jnp.stack([heads, heads])
     weights = jnp.zeros((2, 3, 4)).at[:, 0, 0].set(1.0).at[:, 1, 2].set(1.0).at[:, 2, 0].set(1.0)
-    found, curves = question.measure(seed, views, weights)
+    found, curves = question.measure(seed, both, weights)
     wanted = {"forward": 1, "uniform": 1, "backward": 0, "many": 1, "medium": 1, "few": 1, "spread": 0}
     assert {name: pytest.approx(float(value), abs=1e-6) for name, value in found.items()} == wanted
     first = weights.at[:, 1].set(jnp.array([1.0, 0, 0, 0]))
-    found, curves = question.measure(seed, views, first)
+    found, curves = question.measure(seed, both, first)
     np.testing.assert_array_equal(curves["by_place"], [1, 1, 0, 0, 0, 0])
     np.testing.assert_allclose([found[name] for name in ("many", "medium", "few", "uniform")], [1, 0, 0, 1 / 3])
 
@@ -66,13 +66,16 @@ def test_weights_go_to_the_expert_that_does_not_waver():
 
 
 def test_quick_run(quick_run):
-    names = "ce,balanced,sade_first,sade_third,sade_mean,sade"
+    names = "ce,balanced,sade_first,sade_third,sade_mean,sade,contrastive,recovered,rcal"
     found = quick_run(question, "--dataset", "digits", "--methods", names)
     rows = found["rows"]
     assert set(rows["uniform"]) == set(names.split(","))
     assert np.mean(rows["few"]["balanced"]) > np.mean(rows["few"]["ce"]) - 0.05
     assert np.mean(rows["many"]["sade_first"]) > np.mean(rows["many"]["sade_third"])
+    assert np.mean(rows["few"]["recovered"]) > np.mean(rows["few"]["contrastive"])
+    assert rows["uniform"]["rcal"] != rows["uniform"]["recovered"]
     assert set(found["curves"]["weights"]) == {"sade"}
+    assert set(found["curves"]["by_place"]) == set(names.split(","))
 
 
 @pytest.mark.parametrize("loss", ["adjusted", "mdcs", "batch_former", "sla"])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from experiments import noisy_labels as question
+from experiments import recalibration
 from experiments.command_line import answer
-from experiments.noisy_labels import Config, Seed
+from experiments.noisy_labels import Config
 
 
 def test_the_quick_run(quick_run):
@@ -29,16 +30,16 @@ def test_outliers_of_a_class_are_dropped():
     told = truth.copy()
     told[:8], told[40:48] = 1, 2  # wrong, far from the class they are told to be of
     wrong = told != truth
-    seed = Seed(None, None, jnp.asarray(told), jnp.asarray(truth), None, None, jnp.zeros(3, int))
-    kept = np.asarray(question.clean_rows(Config(noise=0.2, neighbors=15), seed, features))
+    seed = recalibration.Seed(None, None, jnp.asarray(told), jnp.asarray(truth), None, None, jnp.zeros(3, int))
+    kept = np.asarray(recalibration.clean_rows(Config(noise=0.2, neighbors=15), seed, features))
     for label in range(3):
         own = told == label
         assert (~kept[own]).sum() == int(0.2 * own.sum())
     assert not kept[wrong].any()
     errors = []
     for where in (np.ones(120, bool), kept):
-        _, means, _ = question.gaussians(Config(), seed, features, jnp.asarray(where))
-        errors.append(float(question.mean_error(Config(), seed, features, means)))
+        _, means, _ = recalibration.gaussians(Config(), seed, features, jnp.asarray(where))
+        errors.append(float(recalibration.mean_error(Config(), seed, features, means)))
     assert errors[1] < 0.2 < errors[0]
 
 
