@@ -82,9 +82,13 @@ def distilled(config: Settings, members: PyTree, source: Array, target: Array, l
     return jax.vmap(one)(jax.lax.stop_gradient(members))
 
 
-def crossed(members: PyTree, inputs: Array) -> Array:
+Predict = Callable[[PyTree, Array], Array]
+"""Logits [B, C] of one member and rows."""
+
+
+def crossed(members: PyTree, inputs: Array, predict: Predict = logits) -> Array:
     """What network i says of inputs j, [M, S, B, C]."""
-    return jax.vmap(jax.vmap(logits, in_axes=(None, 0)), in_axes=(0, None))(members, inputs)
+    return jax.vmap(jax.vmap(predict, in_axes=(None, 0)), in_axes=(0, None))(members, inputs)
 
 
 def _apart(config: Settings, members: PyTree, x: Array, y: Array, key: Array) -> Array:
@@ -108,8 +112,8 @@ def _dverge(config: Settings, members: PyTree, x: Array, y: Array, key: Array) -
     return jnp.sum(jnp.mean(losses.dverge(crossed(members, inputs), y), axis=-1))
 
 
-def train(config: Settings, seed: Split, x: Array, kind: Array, num_classes: int) -> tuple[PyTree, PyTree]:
-    """An ensemble trained by TRAININGS[kind] after its plain start, and the networks that an attacker has."""
+def started(config: Settings, seed: Split, x: Array, num_classes: int) -> tuple[PyTree, PyTree]:
+    """Networks that each learned plainly: those of an ensemble, and those that an attacker has."""
     keys = jax.random.split(seed.key, 2 * config.attacked + 2)
     network = mlp((x.shape[1], config.attack_hidden, config.attack_hidden, num_classes))
     start = jax.vmap(network.init)(keys[2:])
@@ -118,19 +122,69 @@ def train(config: Settings, seed: Split, x: Array, kind: Array, num_classes: int
     def plain(members: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
         return _apart(config, members, batch["x"], batch["y"], key), state
 
+    optimizer = cosine_adam(config.attack_rate, config.plain_steps)
+    found = fit(plain, start, None, optimizer, rows, keys[0], num_steps=config.plain_steps, batch_size=64).params
+    own, theirs = (
+        jax.tree.map(lambda leaf, part=part: leaf[part], found)
+        for part in (slice(None, config.attacked), slice(config.attacked, None))
+    )
+    return own, theirs
+
+
+def train(config: Settings, seed: Split, x: Array, kind: Array, num_classes: int) -> tuple[PyTree, PyTree]:
+    """An ensemble trained by TRAININGS[kind] after its plain start, and the networks that an attacker has."""
+    own, theirs = started(config, seed, x, num_classes)
+    rows = {"x": x[seed.train], "y": seed.labels}
+    key = jax.random.split(seed.key, 2 * config.attacked + 2)[1]
+
     def chosen(members: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
         branches = [functools.partial(branch, config) for branch in (_apart, _adversarial, _dverge)]
         return jax.lax.switch(kind, branches, members, batch["x"], batch["y"], key), state
 
-    optimizer = cosine_adam(config.attack_rate, config.plain_steps)
-    started = fit(plain, start, None, optimizer, rows, keys[0], num_steps=config.plain_steps, batch_size=64).params
-    own, theirs = (
-        jax.tree.map(lambda leaf, part=part: leaf[part], started)
-        for part in (slice(None, config.attacked), slice(config.attacked, None))
-    )
     optimizer = cosine_adam(config.attack_rate, config.robust_steps)
-    own = fit(chosen, own, None, optimizer, rows, keys[1], num_steps=config.robust_steps, batch_size=64).params
+    own = fit(chosen, own, None, optimizer, rows, key, num_steps=config.robust_steps, batch_size=64).params
     return own, theirs
+
+
+def carried(config: Settings, seed: Split, x: Array, members: PyTree, predict: Predict = logits) -> dict[str, Array]:
+    """How often an attack on a member misleads another one, and how often itself, of rows that all get right."""
+    rows, truth = _rows(config, seed, x)
+    num = jax.tree.leaves(members)[0].shape[0]
+    right = jnp.all(jnp.argmax(crossed(members, rows[None], predict)[:, 0], axis=-1) == truth, axis=0)
+    aimed = lambda member, key: attacked(  # noqa: E731
+        config, functools.partial(predict, member), rows, truth, config.attack_size, key
+    )
+    inputs = jax.vmap(aimed)(members, _attack_keys(seed, num)[1:])
+    rates = metrics.transfer_rate(crossed(members, inputs, predict), truth, where=right)
+    others = ~jnp.eye(num, dtype=bool)
+    return {"transfer": jnp.mean(rates, where=others), "fooled": jnp.mean(jnp.diagonal(rates))}
+
+
+def from_outside(
+    config: Settings, seed: Split, x: Array, theirs: PyTree, mixed: Callable[[Array], Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Accuracy of an ensemble as it is, and under attacks on the networks that an attacker has."""
+    rows, truth = _rows(config, seed, x)
+
+    def left(strength: Array) -> Array:
+        size, key = strength * config.attack_size, _attack_keys(seed, 0)[0]
+        return metrics.accuracy(
+            mixed(attacked(config, functools.partial(mixture, theirs), rows, truth, size, key)), truth
+        )
+
+    by_strength = jax.lax.map(left, jnp.array(STRENGTHS))
+    clean = metrics.accuracy(mixed(x[seed.test]), seed.truth)
+    return {"clean": clean, "black_box": by_strength[STRENGTHS.index(1.0)]}, {"by_strength": by_strength}
+
+
+def _rows(config: Settings, seed: Split, x: Array) -> tuple[Array, Array]:
+    """Those that are attacked, and their classes."""
+    return x[seed.test][: config.attack_rows], seed.truth[: config.attack_rows]
+
+
+def _attack_keys(seed: Split, members: int) -> Array:
+    """For the attack from outside, and for one on every member."""
+    return jax.random.split(jax.random.fold_in(seed.key, 1), members + 1)
 
 
 def measure(
@@ -138,16 +192,7 @@ def measure(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """How far attacks carry from member to member, and what is left of the accuracy under attacks from outside."""
     own, theirs = train(config, seed, x, kind, num_classes)
-    rows, truth = x[seed.test][: config.attack_rows], seed.truth[: config.attack_rows]
-    keys = jax.random.split(jax.random.fold_in(seed.key, 1), config.attacked + 1)
-    others = ~jnp.eye(config.attacked, dtype=bool)
-
-    right = jnp.all(jnp.argmax(crossed(own, rows[None])[:, 0], axis=-1) == truth, axis=0)
-    aimed = lambda params, key: attacked(  # noqa: E731
-        config, functools.partial(logits, params), rows, truth, config.attack_size, key
-    )
-    carried = metrics.transfer_rate(crossed(own, jax.vmap(aimed)(own, keys[1:])), truth, where=right)
-
+    rows, truth = _rows(config, seed, x)
     # What a network's features are worth to another: row b looks like b and is the next row to the network.
     imitated = jnp.roll(rows, 1, axis=0)
 
@@ -156,18 +201,7 @@ def measure(
         return metrics.vulnerability_diversity(seen, jnp.roll(truth, 1))
 
     diversity = jnp.mean(jax.lax.map(apart, jnp.arange(2)), axis=0)
-
-    def left(strength: Array) -> Array:
-        from_outside = functools.partial(mixture, theirs)
-        near = attacked(config, from_outside, rows, truth, strength * config.attack_size, keys[0])
-        return metrics.accuracy(mixture(own, near), truth)
-
-    by_strength = jax.lax.map(left, jnp.array(STRENGTHS))
-    found = {
-        "clean": metrics.accuracy(mixture(own, x[seed.test]), seed.truth),
-        "transfer": jnp.mean(carried, where=others),
-        "fooled": jnp.mean(jnp.diagonal(carried)),
-        "black_box": by_strength[STRENGTHS.index(1.0)],
-        "vulnerability_diversity": jnp.mean(diversity, where=others),
-    }
-    return found, {"by_strength": by_strength}
+    others = ~jnp.eye(config.attacked, dtype=bool)
+    found, curves = from_outside(config, seed, x, theirs, functools.partial(mixture, own))
+    found |= carried(config, seed, x, own)
+    return found | {"vulnerability_diversity": jnp.mean(diversity, where=others)}, curves

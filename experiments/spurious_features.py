@@ -4,7 +4,8 @@ Four settings in which a network can lean on what happens to go with the label. 
 that matters; two hypotheses differ on pictures without labels. Coloured patches: two networks
 lean on patches of their own, and are averaged. Joint ensembles: diversity is rewarded or punished while four narrow
 or four wide networks train together. Attacks: inputs changed a little to mislead one member of an ensemble, or other
-networks, are shown to all of it. Features brought by ``--data`` are used like pictures.
+networks, are shown to all of it; two of the ensembles are paths found in one super-network. Features brought by
+``--data`` are used like pictures.
 """
 
 import dataclasses
@@ -18,7 +19,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments import plots, spurious_attacks, spurious_dominoes, spurious_ensembles, spurious_weights
+from experiments import (
+    plots,
+    spurious_attacks,
+    spurious_dominoes,
+    spurious_ensembles,
+    spurious_search,
+    spurious_weights,
+)
 from experiments.claims import difference
 from experiments.programs import Programs
 from experiments.runner import Claim, Measured, Method, Result, Run
@@ -30,7 +38,7 @@ SEED_SCOPE = "splits, pairs, colours, networks"
 
 @dataclasses.dataclass(frozen=True)
 class Config(
-    spurious_dominoes.Settings, spurious_weights.Settings, spurious_ensembles.Settings, spurious_attacks.Settings
+    spurious_dominoes.Settings, spurious_weights.Settings, spurious_ensembles.Settings, spurious_search.Settings
 ):
     """The science of this question."""
 
@@ -61,6 +69,9 @@ QUICK = {
     "attack_steps": 3,
     "attack_hidden": 32,
     "attack_rows": 60,
+    "phase_steps": 10,
+    "shrinkings": 2,
+    "generations": 2,
 }
 
 
@@ -138,6 +149,16 @@ def under_attack(training: str) -> Callable[[Parts], Measured]:
     return measure
 
 
+def searched(diversity: float) -> Callable[[Parts], Measured]:
+    """A row of two paths that were found in a super-network, under attack."""
+
+    def measure(parts: Parts) -> Measured:
+        fn = functools.partial(spurious_search.measure, parts.config, num_classes=parts.num_classes)
+        return parts.measured(searched, fn, parts.ensembles, parts.x, jnp.float32(diversity))
+
+    return measure
+
+
 METHODS = (
     Method("erm", None, on_dominoes(spurious_dominoes.heads), note="two heads on labels alone"),
     Method("divdis", 205, on_dominoes(spurious_dominoes.heads, "divdis_weight"), note="two heads made independent"),
@@ -160,7 +181,10 @@ METHODS = (
     Method("apart", None, under_attack("apart"), note="three networks, each for itself"),
     Method("adversarial", None, under_attack("adversarial"), note="each trained on attacks on itself"),
     Method("dverge", 229, under_attack("dverge"), note="each trained on what the others are fooled by"),
+    Method("searched", None, searched(0.0), note="two paths of a super-network shrunk by accuracy alone"),
+    Method("neas", 211, searched(1.0), note="shrunk by accuracy and disagreement"),
 )
+ATTACKED = (*spurious_attacks.TRAININGS, "searched", "neas")
 SWEEP = {"discouraged": -0.5, "independent": 0.0, "encouraged": 0.5, "pushed": 0.9}
 
 CLAIMS = (
@@ -290,13 +314,12 @@ def plot(result: Result) -> Figure:
     by_flip, names = result.curves.get("by_flip", {}), ("first", "tuned", "wise_ft", "bang")
     what, flips = "patches of a random class (%)", [100 * flip for flip in spurious_weights.FLIPS]
     plots.curves_over_tasks(axes[1], by_flip, names, ylabel="accuracy", xlabel=what, x=flips)
-    trained = spurious_attacks.TRAININGS
     by_strength, what = result.curves.get("by_strength", {}), "attack size (1 as in training)"
     sizes = spurious_attacks.STRENGTHS
-    plots.curves_over_tasks(axes[2], by_strength, trained, ylabel="attacked from outside", xlabel=what, x=sizes)
+    plots.curves_over_tasks(axes[2], by_strength, ATTACKED, ylabel="attacked from outside", xlabel=what, x=sizes)
     _sweep(axes[3], result, "narrow")
     _sweep(axes[4], result, "wide")
-    plots.method_bars(axes[5], result.rows.get("transfer", {}), trained, "attacks that carry over")
+    plots.method_bars(axes[5], result.rows.get("transfer", {}), ATTACKED, "attacks that carry over")
     axes[5].tick_params(axis="x", labelsize=8)
     for ax in axes[:3]:
         if ax.get_legend():  # inside, as below three columns they are wider than the axes

@@ -1,5 +1,6 @@
 """Perceptrons with a choice of operators: a super-network whose space shrinks, and ensembles of two of its paths."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -26,18 +27,46 @@ __all__ = [
     "SPACE",
     "Flat",
     "Rule",
+    "Settings",
     "decode",
+    "evolved",
     "mean_depth",
     "num_weights",
     "random_genes",
     "rules",
     "shrunk_by_rule",
+    "train_and_shrink",
+    "trained_alone",
 ]
 
 MEMBERS = 2
 POPULATION = 32
 SPACE = OperatorSpace()
 SHRINKING = ("no_shrinking", "random_shrinking", "accuracy_shrinking", "diversity_shrinking")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How operators are dropped and ensembles found."""
+
+    batch: int = 32
+    """Rows of a step."""
+    phase_steps: int = 100
+    """Steps before each shrinking and after the last, four paths each."""
+    shrinkings: int = 4
+    """How often operators are dropped."""
+    drop: int = 2
+    """Operators dropped at a time, of sixteen."""
+    sampled_paths: int = 64
+    """Paths that operators are judged by."""
+    diversity_weight: float = 1.0
+    """Of the mean absolute difference of probabilities, against accuracy."""
+    ensembles: int = 16
+    """Ensembles that are trained alone to judge the ranking."""
+    ensemble_steps: int = 200
+    """Steps of an ensemble trained alone."""
+    generations: int = 10
+    """Of the search, 16 new ensembles each."""
 
 
 class Flat(NamedTuple):
@@ -58,7 +87,7 @@ class Rule(NamedTuple):
     """Of diversity against accuracy."""
 
 
-def rules(config: Any) -> Rule:
+def rules(config: Settings) -> Rule:
     """Those of ``SHRINKING``, in order."""
     off, on = False, True
     return Rule(
@@ -103,21 +132,26 @@ def random_genes(key: Array, alive: Array) -> Array:
     return jnp.concatenate([sample_paths(path_key, alive, MEMBERS).reshape(-1), split])
 
 
-def _alone(config: Any, num_classes: int, key: Array, genes: Array, data: Flat) -> tuple[Array, Array]:
-    """Test accuracy of an ensemble trained from new weights, and how often its members disagree."""
+def trained_alone(config: Settings, num_classes: int, key: Array, genes: Array, data: Flat) -> PyTree:
+    """New weights of an ensemble [MEMBERS, ...], trained; ``tied`` makes them those of its members."""
     init, fitting = jax.random.split(key)
     size = {"inputs": data.x.train.shape[-1], "num_classes": num_classes}
     params = jax.vmap(lambda one: operator_init(one, SPACE, **size))(jax.random.split(init, MEMBERS))
     steps, rows = config.ensemble_steps, {"x": data.x.train, "y": data.y.train}
     batches = {"num_steps": steps, "batch_size": config.batch}
-    params = fit(_members_loss, params, decode(genes), adam(3e-3, steps), rows, fitting, **batches).params
+    return fit(_members_loss, params, decode(genes), adam(3e-3, steps), rows, fitting, **batches).params
+
+
+def _alone(config: Settings, num_classes: int, key: Array, genes: Array, data: Flat) -> tuple[Array, Array]:
+    """Test accuracy of an ensemble trained from new weights, and how often its members disagree."""
+    params = trained_alone(config, num_classes, key, genes, data)
     paths, split = decode(genes)
     accuracy = metrics.accuracy(operator_ensemble(params, paths, split, data.x.test, own=True), data.y.test)
     logits = jax.vmap(operator_logits, in_axes=(0, 0, None))(*tied(params, paths, split), data.x.test)
     return accuracy, metrics.pairwise_disagreement(jax.nn.softmax(logits), kind="argmax")[0, 1]
 
 
-def _train_and_shrink(config: Any, num_classes: int, rule: Rule, key: Array, data: Flat) -> tuple[Any, Array]:
+def train_and_shrink(config: Settings, num_classes: int, rule: Rule, key: Array, data: Flat) -> tuple[Any, Array]:
     """The super-network's weights, and the operators that are left."""
     init, key = jax.random.split(key)
     params = operator_init(init, SPACE, inputs=data.x.train.shape[-1], num_classes=num_classes)
@@ -144,28 +178,36 @@ def _train_and_shrink(config: Any, num_classes: int, rule: Rule, key: Array, dat
     return params, alive
 
 
-def _searched(config: Any, num_classes: int, rule: Rule, key: Array, data: Flat) -> tuple[dict[str, Array], Any]:
-    """Trains, shrinks, searches, and trains alone what was found; also a sample of ensembles and their accuracies."""
-    training, sampling, searching, alone = jax.random.split(key, 4)
-    params, alive = _train_and_shrink(config, num_classes, rule, training, data)
+def _promise(params: PyTree, genes: Array, data: Flat) -> Array:
+    """Accuracy of an ensemble with the super-network's weights."""
+    return metrics.accuracy(operator_ensemble(params, *decode(genes), data.x.validation), data.y.validation)
 
-    def fitness(genes: Array) -> Array:
-        return metrics.accuracy(operator_ensemble(params, *decode(genes), data.x.validation), data.y.validation)
+
+def evolved(config: Settings, params: PyTree, alive: Array, population: Array, key: Array, data: Flat) -> Array:
+    """Genes of the ensemble of most promise, from a population [P, G] of living operators."""
 
     def mutate(key: Array, genes: Array) -> Array:
         where_key, new_key = jax.random.split(key)
         changed = jax.random.bernoulli(where_key, 0.25, genes.shape)
         return jnp.where(changed, random_genes(new_key, alive), genes)
 
+    sizes = {"generations": config.generations, "num_parents": len(population) // 2}
+    return nas.evolve(key, population, lambda genes: _promise(params, genes, data), mutate, **sizes).best
+
+
+def _searched(config: Settings, num_classes: int, rule: Rule, key: Array, data: Flat) -> tuple[dict[str, Array], Any]:
+    """Trains, shrinks, searches, and trains alone what was found; also a sample of ensembles and their accuracies."""
+    training, sampling, searching, alone = jax.random.split(key, 4)
+    params, alive = train_and_shrink(config, num_classes, rule, training, data)
+
     genes = jax.vmap(lambda key: random_genes(key, alive))(jax.random.split(sampling, POPULATION + config.ensembles))
-    population, genes = genes[:POPULATION], genes[POPULATION:]
-    generations = {"generations": config.generations, "num_parents": POPULATION // 2}
-    best = nas.evolve(searching, population, fitness, mutate, **generations).best
+    best = evolved(config, params, alive, genes[:POPULATION], searching, data)
+    genes = genes[POPULATION:]
     # The one that was found is trained beside the sample.
     keys = jax.random.split(alone, config.ensembles + 1)
     every = jnp.concatenate([genes, best[None].astype(genes.dtype)])
     truth, apart = jax.vmap(lambda key, one: _alone(config, num_classes, key, one, data))(keys, every)
-    scores = jax.lax.map(fitness, genes, batch_size=8)
+    scores = jax.lax.map(lambda one: _promise(params, one, data), genes, batch_size=8)
     found = {
         "ensemble_accuracy": truth[-1],
         "ensemble_tau": metrics.kendall_tau(scores, truth[:-1]),
@@ -176,7 +218,7 @@ def _searched(config: Any, num_classes: int, rule: Rule, key: Array, data: Flat)
     return found, (genes, truth[:-1])
 
 
-def shrunk_by_rule(config: Any, num_classes: int, key: Array, data: Flat) -> dict[str, dict[str, Array]]:
+def shrunk_by_rule(config: Settings, num_classes: int, key: Array, data: Flat) -> dict[str, dict[str, Array]]:
     """Every way to shrink, and baselines that rank the ensembles of the whole space by their operators alone."""
     search = jax.vmap(lambda rule: _searched(config, num_classes, rule, key, data))
     found, (genes, truth) = search(rules(config))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import plots
+from experiments import plots, supernet_operators
 from experiments.asset import asset
 from experiments.claims import difference
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
@@ -31,7 +31,7 @@ SEED_SCOPE = "teacher, super-networks, searches, rows of the ensembles; accuraci
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(supernet_operators.Settings):
     """The science of this question."""
 
     widths: tuple[int, ...] = (8, 16, 24)
@@ -50,26 +50,8 @@ class Config:
     """Steps of all super-networks of a row together, four architectures each."""
     tune_steps: int = 60
     """Steps on labels of the architecture that is picked."""
-    batch: int = 32
-    """Rows of a step."""
     train_rows: int = 500
     """Rows that operators learn from."""
-    phase_steps: int = 100
-    """Steps before each shrinking and after the last, four paths each."""
-    shrinkings: int = 4
-    """How often operators are dropped."""
-    drop: int = 2
-    """Operators dropped at a time, of sixteen."""
-    sampled_paths: int = 64
-    """Paths that operators are judged by."""
-    diversity_weight: float = 1.0
-    """Of the mean absolute difference of probabilities, against accuracy."""
-    ensembles: int = 16
-    """Ensembles that are trained alone to judge the ranking."""
-    ensemble_steps: int = 200
-    """Steps of an ensemble trained alone."""
-    generations: int = 10
-    """Of the search, 16 new ensembles each."""
 
     def __post_init__(self) -> None:
         if len(self.widths) * len(self.ratios) * len(self.depths) < 2 * BANDS:

@@ -61,7 +61,9 @@ def test_the_quick_run(quick_run):
         gap = np.array(rows["member_nll_wide"][name]) - values
         np.testing.assert_allclose(gap, rows["gap_wide"][name], rtol=1e-3, atol=1e-5)
     assert np.mean(rows["gap_narrow"]["pushed"]) > np.mean(rows["gap_narrow"]["discouraged"])
-    assert set(rows["transfer"]) == {"apart", "adversarial", "dverge"}
+    assert set(rows["vulnerability_diversity"]) == {"apart", "adversarial", "dverge"}
+    assert set(rows["transfer"]) == set(rows["fooled"]) == {"apart", "adversarial", "dverge", "searched", "neas"}
+    assert min(rows["clean"]["searched"] + rows["clean"]["neas"]) > 0.3
     assert len({tuple(values) for values in rows["clean"].values()}) > 1
     for name, curve in found["curves"]["by_strength"].items():
         assert np.mean(curve, axis=0)[0] > np.mean(curve, axis=0)[-1], name  # attacks do harm
