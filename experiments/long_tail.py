@@ -347,13 +347,6 @@ CLAIMS = (
         ">",
         0.0,
     ),
-    Claim(
-        223,
-        "Features drawn for rare classes make a classifier better on them",
-        difference("few", "recovered", "contrastive"),
-        ">",
-        0.0,
-    ),
 )
 
 

@@ -20,7 +20,7 @@ from experiments import plots
 from experiments.assets.classifiers import train_classifier
 from experiments.claims import difference
 from experiments.networks import mlp
-from experiments.open_set_networks import SCORES, hidden_layers, make_reciprocal, many_networks
+from experiments.open_set_networks import SCORES, hidden_layers, make_outliers, make_reciprocal, many_networks
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from jaxlab import analytic, continual, detect, metrics, optim
@@ -29,7 +29,7 @@ from jaxlab.typing import Array, PyTree
 DATASETS = ("digits", "mnist5k")
 SEED_SCOPE = "classes held out, split into training, validation and test rows, network, noise"
 KNOWN, UNKNOWN, NOISE = 0, 1, 2
-SOFTMAX = ("max_softmax", "max_logit", "entropy", "energy", "arpl", "many_networks")
+SOFTMAX = ("max_softmax", "max_logit", "entropy", "energy", "virtual_outliers", "arpl", "many_networks")
 PENULTIMATE = 1  # of the network's two hidden layers
 # The published steps of the input pre-processing, as shares of the input's range.
 STEPS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.005, 0.01)
@@ -55,6 +55,10 @@ class Config:
     """Size of the gradient-sign attack that stands in for unknown inputs where something is chosen."""
     ensemble_ridge: float = 1.0
     """Ridge of the logistic regression on the layers' scores."""
+    outlier_steps: int = 200
+    """Steps by which the head goes on with invented outliers."""
+    outlier_penalty: float = 0.1
+    """Weight of the margin between their energies and those of known rows."""
 
     def __post_init__(self) -> None:
         for name in ("unknown_share", "test_share", "validation_share"):
@@ -62,7 +66,7 @@ class Config:
                 raise ValueError(f"{name} must lie in (0, 1), got {getattr(self, name)}")
 
 
-QUICK = {"train_steps": 150}
+QUICK = {"train_steps": 150, "outlier_steps": 40}
 
 
 class Rows(NamedTuple):
@@ -248,6 +252,9 @@ METHODS = (
     ),
     Method("mahalanobis_processed", 271, _detector(make_processed), note="one step up the score before it is read"),
     Method("mahalanobis_ensemble", 271, _detector(make_ensemble), note="both layers by logistic regression"),
+    Method(
+        "virtual_outliers", 20, _detector(make_outliers), note="energy; the head learned from invented outliers too"
+    ),
     Method("arpl", 289, _detector(make_reciprocal), note="trained with reciprocal points"),
     Method("many_networks", 289, many_networks, note="25 networks of other widths, steps and label noise"),
 )

@@ -11,6 +11,7 @@ import optax
 from experiments.networks import mlp
 from experiments.training import fit
 from jaxlab import detect, losses, metrics, weaksup
+from jaxlab.numerics import masked_mean, normalize
 from jaxlab.typing import Array, PyTree
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Variant",
     "correlations",
     "hidden_layers",
+    "make_outliers",
     "make_reciprocal",
     "many_networks",
     "train_reciprocal",
@@ -188,6 +190,42 @@ def make_reciprocal(config: Any, seed: Any) -> tuple[Callable[[Array], tuple[Arr
     def detector(x: Array) -> tuple[Array, Array]:
         logits = losses.arpl_logits(hidden_layers(params, x)[-1], params["points"])
         return detect.max_logit(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
+
+    return detector, {}
+
+
+def make_outliers(config: Any, seed: Any) -> tuple[Callable[[Array], tuple[Array, Array]], dict[str, Array]]:
+    """The energy after the head alone went on learning, with outliers invented at the border of its features [20].
+
+    The thresholds of the energies stand to one another as the published -15 and -3; the lower one is the mean energy of
+    the training rows, as a small network has small logits.
+    """
+    x, y, where = seed.train
+    features = hidden_layers(seed.params, x)[-1]
+    length = masked_mean(jnp.linalg.norm(features, axis=-1), where)
+    noise_key, fit_key = jax.random.split(jax.random.fold_in(seed.key, 20))
+    kept = 40 * seed.classes.shape[0]
+    sizes = {"num_keep": kept, "k": min(50, len(x)), "num_boundary": min(50, len(x)), "samples_per_point": 100}
+    outliers = length * detect.virtual_outliers(noise_key, normalize(features), where=where, **sizes)
+    logits_of = lambda head, features: features @ head["kernel"] + head["bias"]  # noqa: E731
+    start = seed.params["head"]
+    threshold = -masked_mean(detect.energy(logits_of(start, features), class_where=seed.classes), where)
+
+    def loss_fn(head: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
+        logits = logits_of(head, batch["features"])
+        sides = {"id_threshold": threshold, "ood_threshold": 0.2 * threshold, "class_where": seed.classes}
+        known, invented = losses.energy_margin(logits, logits_of(head, outliers), **sides)
+        exists = jnp.broadcast_to(seed.classes, logits.shape)
+        named = optax.losses.softmax_cross_entropy_with_integer_labels(logits, batch["y"], where=exists)
+        return jnp.mean(named) + config.outlier_penalty * (jnp.mean(known) + jnp.mean(invented)), state
+
+    rows = {"features": features, "y": y}
+    steps: dict[str, Any] = {"num_steps": config.outlier_steps, "batch_size": 128}
+    head = fit(loss_fn, start, None, optax.adam(1e-3), rows, fit_key, where=where, **steps).params
+
+    def detector(x: Array) -> tuple[Array, Array]:
+        logits = logits_of(head, hidden_layers(seed.params, x)[-1])
+        return detect.energy(logits, class_where=seed.classes), jnp.where(seed.classes, logits, -jnp.inf)
 
     return detector, {}
 

@@ -22,7 +22,7 @@ from experiments.assets import tiny_vit
 from experiments.assets.tiny_vit import PATCH, SIDE, VitConfig
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
-from jaxlab import analytic, kernels, metrics, nn, numerics, selection
+from jaxlab import analytic, guidance, kernels, metrics, nn, numerics, selection
 from jaxlab.typing import Array, PyTree
 
 DATASETS = ("digits", "mnist5k")
@@ -166,6 +166,21 @@ def drop(choose: Choose, scene: Scene) -> Left:
     return measured, curves | {"radius": jnp.stack(list(measured.values()))}
 
 
+def merge(scene: Scene) -> Left:
+    """Diverse tokens, each moved half way to the token most like it that was dropped.
+
+    Negative token merging with a negative weight is merging.
+    """
+
+    def one(scene: Scene, keep: int) -> Array:
+        index = jnp.sort(choose_diverse(scene, keep))
+        dropped = jnp.ones(len(scene.tokens), bool).at[index].set(False)
+        sides = {"alpha": -0.5, "threshold": -2.0, "where": dropped}
+        return guidance.negative_token_merge(scene.tokens[index][None], scene.tokens, **sides)[0]
+
+    return {}, {f"left_{keep}": jax.vmap(functools.partial(one, keep=keep))(scene) for keep in KEEP}
+
+
 def summarize(scene: Scene) -> Left:
     """Tokens are merged: every one that is left is a mean of all, weighted by the softmax of inner products with it.
 
@@ -191,6 +206,7 @@ METHODS = (
     Method("kmeans_seeds", None, functools.partial(drop, choose_seeds), note="drawn as k-means++ seeds"),
     Method("norm", None, functools.partial(drop, choose_longest), note="the longest"),
     Method("attention", None, functools.partial(drop, choose_attended), note="most attended by the class token"),
+    Method("merged", 240, merge, note="diverse ones, moved half way to what was dropped"),
     Method("summaries", 188, summarize, note="merged, around tokens drawn at random: nothing is learned"),
 )
 

@@ -1,6 +1,7 @@
 """The question of unknown classes: its splits, its detectors, and a quick run from end to end."""
 
 import dataclasses
+import types
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,31 @@ def test_classes_added_one_by_one_weigh_the_same(scores):
     np.testing.assert_allclose(by_class, pooled, rtol=1e-2)
     pooled, by_class = scores(20, 6, 4)
     assert np.max(np.abs(by_class / pooled - 1)) > 0.05
+
+
+def test_invented_outliers_lower_the_score_of_what_is_not_known():
+    """Features are the inputs; what is not known leaves the classes for directions that the head does not look at."""
+    rng = np.random.default_rng(3)
+    same = {"kernel": jnp.eye(6), "bias": jnp.zeros(6)}
+    head = {"kernel": 5 * jnp.eye(6, 4), "bias": jnp.zeros(4)}
+    y = jnp.arange(60) % 3
+    x = jnp.asarray(np.maximum(np.eye(3, 6)[y] + 0.05 * rng.normal(size=(60, 6)), 0), jnp.float32)
+    rows = open_set.Rows(x, y, jnp.arange(60) < 57)
+    params = {"hidden": {"dense0": same, "dense1": same}, "head": head}
+    seed = open_set.Seed(jnp.arange(4) < 3, params, rows, rows, rows, jnp.zeros(60, int), jax.random.key(0))
+
+    @jax.jit
+    def gap(penalty):
+        config = types.SimpleNamespace(outlier_steps=300, outlier_penalty=penalty)
+        detector, _ = open_set.make_outliers(config, seed)
+        (known, logits), (other, _) = detector(x), detector(x.at[:, 3:].add(0.4))
+        return jnp.mean(known) - jnp.mean(other), jnp.mean(jnp.argmax(logits, axis=-1) == y), logits[0, 3]
+
+    plain, kept = gap(0.0), gap(0.1)
+    assert plain[0] < 0.05
+    assert kept[0] > 0.15
+    assert kept[1] == plain[1] == 1
+    assert kept[2] == -np.inf  # a class that is not among the known
 
 
 def test_measures_equal_scikit_learn_and_ignore_padding():

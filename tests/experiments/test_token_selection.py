@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import cosine_similarity
 
 from experiments import token_selection as question
 from experiments.command_line import answer
@@ -48,9 +49,21 @@ def test_attention_is_that_of_the_block():
     )
 
 
+def test_merged_tokens_take_in_what_is_dropped():
+    tokens = np.random.default_rng(0).normal(size=(3, 16, 5)).astype(np.float32)
+    scene = question.Scene(None, jnp.asarray(tokens), None, None)
+    _, merged = question.merge(scene)
+    _, kept = question.drop(question.choose_diverse, scene)
+    for keep in question.KEEP:
+        for left, before, every in zip(merged[f"left_{keep}"], kept[f"left_{keep}"], tokens, strict=True):
+            dropped = every[[not (row == before).all(1).any() for row in every]]
+            nearest = dropped[np.argmax(cosine_similarity(before, dropped), axis=1)]
+            np.testing.assert_allclose(left, (before + nearest) / 2, rtol=1e-4, atol=1e-5)
+
+
 def test_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    methods = "all,none,divprune,random,summaries"
+    methods = "all,none,divprune,random,merged,summaries"
     found = quick_run(question, "--methods", methods)
     rows = found["rows"]
     for keep in question.KEEP:
