@@ -130,6 +130,12 @@ def _padded(features: Array, width: int) -> Array:
 # Two updates
 
 
+def with_previous(own: Array, features: Array, batch: dict[str, Array], later: Array, *, hoc: str) -> Array:
+    """The loss of a later model: a tenth of its cross entropy, the rest is the contrast with the previous model."""
+    contrast = losses.higher_order_compatibility(features, batch["old"], batch["y"], scale=10.0, mask=hoc)
+    return jnp.where(later, 0.1 * own + 0.9 * jnp.mean(contrast), own)
+
+
 def sequence(
     config: Config, num_classes: int, seed: Seed, shared: Shared, *, fixed: bool, hoc: str | None, tuned: bool
 ) -> Measurement:
@@ -157,10 +163,7 @@ def sequence(
             else:
                 logits = jnp.where(jnp.arange(num_classes) < learned, features @ params["head"], -jnp.inf)
             own = jnp.mean(optax.losses.softmax_cross_entropy_with_integer_labels(logits, y))
-            if hoc is None:
-                return own
-            contrast = losses.higher_order_compatibility(features, batch["old"], y, scale=10.0, mask=hoc)
-            return jnp.where(later, 0.1 * own + 0.9 * jnp.mean(contrast), own)
+            return own if hoc is None else with_previous(own, features, batch, later, hoc=hoc)
 
         where = seed.train & (shared.y < learned)
         params = train(config, Objective(params, loss), fit_key, shared._asdict() | {"old": old}, where)

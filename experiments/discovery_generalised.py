@@ -42,8 +42,32 @@ class Lego(NamedTuple):
     dual: float = 0.0
 
 
+WARM = 0.15
+"""Share of the steps in which the teacher's temperature falls, as published: 30 of 200 epochs."""
+
+
+def lego(
+    config: Any,
+    params: PyTree,
+    prior: weaksup.ClassPrior,
+    views: Array,
+    labels: Array,
+    *,
+    weights: Lego,
+    is_known: Array,
+    temperature: Array,
+) -> tuple[Array, Array]:
+    """The loss of LegoGCD, and the cosines [2, B, C] of the views."""
+    value, logits = simgcd(config, params, views, labels, temperature)
+    gap = losses.kl_divergence(logits[1], logits[0], temperature=CLASSIFIER)
+    sharp = weaksup.local_entropy_regularization(
+        logits.reshape(-1, logits.shape[-1]), prior, is_known, where=jnp.tile(labels < 0, 2)
+    )
+    return value + (weights.dual * jnp.mean(gap) + weights.entropy * jnp.mean(sharp)), logits
+
+
 def generalised(config: Any, seed: Generalised, shared: Shared, weights: Lego) -> dict[str, Array]:
-    """SimGCD with the additions of LegoGCD."""
+    """SimGCD with the additions of LegoGCD; the teacher's temperature falls in the first 15 % of the steps."""
     train_rows = seed.split.train
     total, known = train_rows.shape[0], num_known(config.novel_share, train_rows.shape[0])
     cut = max(1, round(config.labelled_share * train_rows.shape[1]))
@@ -58,12 +82,8 @@ def generalised(config: Any, seed: Generalised, shared: Shared, weights: Lego) -
         params: PyTree, state: tuple[Array, weaksup.ClassPrior], views: Array, labels: Array, key: Array
     ) -> tuple[Array, tuple[Array, weaksup.ClassPrior]]:
         step, prior = state
-        value, logits = simgcd(config, params, views, labels, teacher_temperature(step, num_steps))
-        gap = losses.kl_divergence(logits[1], logits[0], temperature=CLASSIFIER)
-        sharp = weaksup.local_entropy_regularization(
-            logits.reshape(-1, total), prior, is_known, where=jnp.tile(labels < 0, 2)
-        )
-        value += weights.dual * jnp.mean(gap) + weights.entropy * jnp.mean(sharp)
+        warm = teacher_temperature(step, num_steps, share=WARM)
+        value, logits = lego(config, params, prior, views, labels, weights=weights, is_known=is_known, temperature=warm)
         return value, (step + 1, weaksup.class_prior_update(prior, jax.nn.softmax(logits)))
 
     state, key = (jnp.zeros(()), weaksup.class_prior_init(total)), jax.random.fold_in(seed.split.key, 4)

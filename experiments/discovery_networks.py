@@ -149,9 +149,9 @@ def views(config: Settings, key: Array, x: Array, image: Array) -> Array:
     return both + config.view_noise * jax.random.normal(noise_key, both.shape)
 
 
-def teacher_temperature(step: Array, num_steps: int) -> Array:
-    """From .07 to .04 in the first 15 % of the steps."""
-    return jnp.interp(step, jnp.array([0.0, 0.15 * num_steps]), jnp.array([0.07, 0.04]))
+def teacher_temperature(step: Array, num_steps: int, *, share: float) -> Array:
+    """From .07 to .04 in the first ``share`` of the steps."""
+    return jnp.interp(step, jnp.array([0.0, share * num_steps]), jnp.array([0.07, 0.04]))
 
 
 # loss(params, state, views [2, B, D], labels [B] (-1 where there is none), key) -> (loss, state)

@@ -38,6 +38,7 @@ from jaxlab.typing import Array, PyTree
 __all__ = ["GROUP", "QUICK", "OnlineSettings"]
 
 OLD, NEW = 0, 1  # groups of classes
+WARM_OFFLINE, WARM_ONLINE = 0.3, 1.0  # of the steps; published: 30 epochs, of 100 and of 30
 SHOWN = 40  # points of the curve of the new classes' mass
 
 
@@ -113,11 +114,12 @@ def prepare(config: Any, run: Run, data: Dataset) -> tuple[Online, tuple[Shared]
 
 
 def _offline(config: Any, x: Array, y: Array, known: int, key: Array, image: Array) -> PyTree:
-    """SimGCD on labelled rows alone."""
+    """SimGCD on labelled rows alone; the teacher's temperature falls in the first 30 % of the steps."""
     num_steps = config.offline_steps
 
     def loss(params: PyTree, step: Array, views: Array, labels: Array, key: Array) -> tuple[Array, Array]:
-        return simgcd(config, params, views, labels, teacher_temperature(step, num_steps))[0], step + 1
+        temperature = teacher_temperature(step, num_steps, share=WARM_OFFLINE)
+        return simgcd(config, params, views, labels, temperature)[0], step + 1
 
     init_key, fit_key = jax.random.split(key)
     start = init(config, init_key, x.shape[1], known)
@@ -144,8 +146,26 @@ def spread(weights: Weights, logits: Array, known: int) -> Array:
     return value + weights.within * jnp.sum(jnp.log(sizes) - groups.within)
 
 
+def happy(
+    config: Any, seed: Online, params: PyTree, views: Array, key: Array, *, weights: Weights, temperature: Array
+) -> tuple[Array, Array]:
+    """The loss of Happy, and the cosines [2, B, C] of the views.
+
+    Self-distillation between views, contrast and feature distillation, with entropy terms and replay by weight.
+    """
+    logits, z = cosines(config, params, views), projected(config, params, views)
+    targets = jax.nn.softmax(logits / temperature)
+    value = jnp.mean(weaksup.swapped_prediction(logits, targets, temperature=CLASSIFIER))
+    value += contrast(z)
+    now, before = (features(config, p, views).reshape(-1, config.width) for p in (params, seed.params))
+    value += config.width * jnp.mean(distill.feature_mse(now, before, normalize=True))
+    known = len(seed.prototypes)
+    value += spread(weights, logits, known) + weights.replay * _rehearse(config, seed, params["classes"], key)
+    return value, logits
+
+
 def online(config: Any, seed: Online, shared: Shared, weights: Weights) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Self-distillation between views, contrast and feature distillation, with entropy terms and replay by weight."""
+    """Training by the loss of Happy; the teacher's temperature falls over all of the steps."""
     _, rows, known = _parts(config, seed.split, shared.x)
     num_steps = config.online_steps
 
@@ -153,13 +173,8 @@ def online(config: Any, seed: Online, shared: Shared, weights: Weights) -> tuple
         params: PyTree, state: tuple[Array, Array], views: Array, labels: Array, key: Array
     ) -> tuple[Array, tuple[Array, Array]]:
         step, masses = state
-        logits, z = cosines(config, params, views), projected(config, params, views)
-        targets = jax.nn.softmax(logits / teacher_temperature(step, num_steps))
-        value = jnp.mean(weaksup.swapped_prediction(logits, targets, temperature=CLASSIFIER))
-        value += contrast(z)
-        now, before = (features(config, p, views).reshape(-1, config.width) for p in (params, seed.params))
-        value += config.width * jnp.mean(distill.feature_mse(now, before, normalize=True))
-        value += spread(weights, logits, known) + weights.replay * _rehearse(config, seed, params["classes"], key)
+        temperature = teacher_temperature(step, num_steps, share=WARM_ONLINE)
+        value, logits = happy(config, seed, params, views, key, weights=weights, temperature=temperature)
         mass = jnp.mean(jnp.sum(jax.nn.softmax(logits / CLASSIFIER)[..., known:], axis=-1))
         index = (step * SHOWN / num_steps).astype(jnp.int32)
         return value, (step + 1, masses.at[index].set(jax.lax.stop_gradient(mass)))

@@ -19,14 +19,14 @@ import numpy as np
 import optax
 from matplotlib.figure import Figure
 
-from experiments import block_attention, plots
+from experiments import block_attention, block_tokens, plots
 from experiments.block_columns import column_memory, num_params, residual_init, run_columns, run_residual, stack_init
 from experiments.claims import difference
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
 from experiments.streams import stratified_split
 from experiments.training import cosine_adam, fit
-from jaxlab import kernels, metrics, nn
+from jaxlab import metrics, nn
 from jaxlab.typing import Array, PyTree
 
 DATASETS = ("digits", "mnist5k")
@@ -97,39 +97,8 @@ def tokens_of(params: PyTree, images: Array, patch: int) -> tuple[Array, tuple[i
     return cut @ params["patch"] + position, (rows, columns)
 
 
-def attend_softmax(block: PyTree, q: Array, v: Array, grid: tuple[int, int]) -> Array:
-    """Queries are keys, as in SOFT."""
-    scores = jnp.einsum("bhne,bhme->bhnm", q, q)
-    return jax.nn.softmax(scores, axis=-1) @ v
-
-
-def attend_gaussian(block: PyTree, q: Array, v: Array, grid: tuple[int, int]) -> Array:
-    return kernels.gaussian_kernel(q, bandwidth=1.0) @ v
-
-
 # A block from (params, tokens, grid) to tokens.
 Block = Callable[[PyTree, Array, tuple[int, int]], Array]
-
-
-def full_block(attend: Callable[..., Array], params: PyTree, tokens: Array, grid: tuple[int, int]) -> Array:
-    """SOFT's block with attention that compares all pairs of tokens; the same parameters, landmarks unused."""
-    heads = params["conv"].shape[-1]
-    width = tokens.shape[-1] // heads
-
-    def split(name: str) -> Array:
-        projected = tokens @ params[name]["kernel"] + params[name]["bias"]
-        return jnp.moveaxis(projected.reshape(*tokens.shape[:-1], heads, width), -2, -3)
-
-    q, v = split("q") / width**0.25, split("v")
-    attended = jnp.moveaxis(attend(params, q, v, grid), -3, -2).reshape(tokens.shape)
-    norm = lambda name, x: jax.nn.standardize(x, epsilon=1e-5) * params[name]["scale"] + params[name]["bias"]  # noqa: E731
-    x = norm("norm1", tokens + attended @ params["proj"]["kernel"] + params["proj"]["bias"])
-    inner = jax.nn.gelu(x @ params["mlp_in"]["kernel"] + params["mlp_in"]["bias"])
-    return norm("norm2", x + inner @ params["mlp_out"]["kernel"] + params["mlp_out"]["bias"])
-
-
-def soft_block(params: PyTree, tokens: Array, grid: tuple[int, int], *, normalize: bool = False) -> Array:
-    return nn.softmax_free_block(params, tokens, grid=grid, normalize=normalize)
 
 
 def transformer(block: Block, config: Config, seed: Seed, shared: Shared) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -254,10 +223,20 @@ def _maps(kind: str) -> Row:
 
 
 METHODS = (
-    Method("softmax", None, _attention(functools.partial(full_block, attend_softmax)), note="all pairs of tokens"),
-    Method("gaussian", None, _attention(functools.partial(full_block, attend_gaussian)), note="all pairs of tokens"),
-    Method("soft", 283, _attention(soft_block), note="through landmarks"),
-    Method("soft_normalized", 283, _attention(functools.partial(soft_block, normalize=True))),
+    Method(
+        "softmax",
+        None,
+        _attention(functools.partial(block_tokens.full_block, block_tokens.attend_softmax)),
+        note="all pairs of tokens",
+    ),
+    Method(
+        "gaussian",
+        None,
+        _attention(functools.partial(block_tokens.full_block, block_tokens.attend_gaussian)),
+        note="all pairs of tokens",
+    ),
+    Method("soft", 283, _attention(block_tokens.soft_block), note="through landmarks"),
+    Method("soft_normalized", 283, _attention(functools.partial(block_tokens.soft_block, normalize=True))),
     Method("residual", None, _columns("residual"), note="as many parameters as the columns"),
     Method("columns", None, _columns("plain"), note="features stored"),
     Method("reversible_columns", 258, _columns("reversible"), note="features computed back"),

@@ -175,7 +175,7 @@ def zero_shot(config: Config, text: Array, unlabelled: Array, where: Array, x: A
 
 
 def mixture(config: Config, text: Array, unlabelled: Array, where: Array, x: Array) -> Array:
-    """One covariance for all classes, fitted to unlabelled rows from the posteriors that the texts give them."""
+    """One covariance, fitted to unlabelled rows from the texts' posteriors; the paper adds it to the texts' logits."""
     start = jax.nn.softmax(text_logits(unlabelled, text))
     ridge = config.covariance_ridge / x.shape[1]  # of unit rows the mean squared feature is 1 / D
     fit = analytic.gmm_em(unlabelled, start, covariance="tied", num_iters=config.em_steps, ridge=ridge, where=where)
@@ -264,7 +264,7 @@ METHODS = (
         combined(on_shots(gda_zero_shot), by_text(adapt=True)),
         note=f"alpha from {VALIDATION} more rows per class; unseen classes borrow the rows of the base classes",
     ),
-    Method("gmm", 14, without_labels(mixture), note="transductive: fits the unlabelled training rows"),
+    Method("gmm", 14, without_labels(mixture), note="fits the unlabelled training rows; no ensemble with the texts"),
     Method("laplacian_shot", 122, episodes(laplacian_shot), note="prototypes of the shots, neighbouring queries agree"),
     Method("clusters", 122, episodes(clusters), note="k-means of shots and queries"),
     Method("laplacian_clusters", 122, episodes(laplacian_clusters), note="soft, and neighbouring queries agree"),

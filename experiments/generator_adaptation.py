@@ -152,7 +152,12 @@ METHODS = (
     ),
     Method("adaptor", 210, functools.partial(one, truncated=False), note="without truncation"),
     Method("genda", 210, functools.partial(one, truncated=True)),
-    Method("mean_embedding", None, functools.partial(generators.token, through="none"), note="of all classes"),
+    Method(
+        "mean_embedding",
+        None,
+        functools.partial(generators.token, through="none"),
+        note="of all classes; one over their number is right by construction, as all ask for the same images",
+    ),
     Method("whole_gradient", None, functools.partial(generators.token, through="all"), note="through every step"),
     Method("class_token", 38, functools.partial(generators.token, through="last")),
 )
@@ -222,14 +227,7 @@ CLAIMS = (
     ),
     Claim(
         38,
-        "The mean of all class embeddings gives the wanted class in less than 30 %",
-        _value("accuracy", "mean_embedding"),
-        "<",
-        0.3,
-    ),
-    Claim(
-        38,
-        "50 steps through the last denoising step bring it above 90 %, by a classifier that took no part",
+        "50 steps through the last denoising step give the wanted class above 90 %, by a classifier that took no part",
         _value("accuracy", "class_token"),
         ">",
         0.9,

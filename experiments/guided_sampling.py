@@ -43,6 +43,7 @@ __all__ = [
     "draw",
     "elucd",
     "gfcg",
+    "mean_share",
     "noise_damped",
     "two_conditions",
 ]
@@ -147,6 +148,11 @@ def cfg_dynamic(task: Task) -> Rule:
         return guidance.cosine_power_schedule(context.step, context.num_steps, scale=task.scale)
 
     return guidance.cfg(scale)
+
+
+def mean_share(steps: int) -> Array:
+    """The mean scale of ``cfg_dynamic``, relative to its first."""
+    return jnp.mean(guidance.cosine_power_schedule(jnp.arange(steps), steps))
 
 
 def cfg_momentum(task: Task) -> Rule:

@@ -229,8 +229,17 @@ def decode(kind: str, x: Array, scale: Array, config: Any, nets: dict[str, Any],
     return text.greedy_decode(step_fn, (states, start), length=words.LENGTH, eos=words.END)
 
 
+def shared_words(tokens: Array, where: Array, written: Array, counts: Array) -> Array:
+    """Mean F1 of ROUGE-L of captions and the written ones; all end, so that the end is no word of either."""
+    own, theirs = where & (tokens != words.END), counts & (written != words.END)
+    return jnp.mean(text.rouge_l(tokens, written, where_a=own, where_b=theirs).f1)
+
+
 def row_captions(kind: str | None, config: Any, nets: dict[str, Any], key: Array, shared: dict[str, Any]) -> Row:
-    """Recall of the image, score of the pair and log likelihood per word, by scale; kind None: as people write."""
+    """Recall of the image, score of the pair, log likelihood per word and what is shared with the written caption.
+
+    By scale; kind None: as people write, which has nothing to be held against.
+    """
     # Every image is searched for, in galleries that change with the seed.
     total = shared["x"].shape[0]
     chosen = jax.random.permutation(key, total)[: total // config.gallery * config.gallery]
@@ -254,6 +263,8 @@ def row_captions(kind: str | None, config: Any, nets: dict[str, Any], key: Array
             "clip_score": jnp.mean(metrics.clip_score(images, spoken)),
             "word_log_prob": jnp.sum(jnp.where(where, told, 0.0)) / jnp.sum(where),
         }
+        if kind is not None:
+            measured["rouge"] = shared_words(tokens, where, shared["tokens"][chosen], shared["where"][chosen])
         return measured, tokens[:SHOWN]
 
     table, tokens = jax.lax.map(at, jnp.array(CAPTION_SCALES))

@@ -121,15 +121,15 @@ def _boolean(by_kind: dict[str, Predict]) -> Callable[..., tuple[dict[str, Array
     return measure
 
 
-def _projected(predict: Predict, known: str) -> Callable[..., tuple[dict[str, Array], dict[str, Array]]]:
-    """Accuracy at the end of sequences of known tasks, of new ones, and of new ones on other classes."""
+def _projected(predict: Predict, known: str | None) -> Callable[..., tuple[dict[str, Array], dict[str, Array]]]:
+    """Accuracy at the end of sequences of known tasks (or None), of new ones, and of new ones on other classes."""
 
     def measure(config: Config, made: dict[str, Sequences], params: PyTree) -> Any:
-        found = {}
-        right = {name: predict(config, params, made[name]) == made[name].labels for name in (known, "new", "other")}
-        for name, source in (("known", known), ("new", "new"), ("other", "other")):
-            found[f"{name}_accuracy"] = jnp.mean(right[source][:, -END:])
-        found["gap"] = found["known_accuracy"] - found["new_accuracy"]
+        sources = ({} if known is None else {"known": known}) | {"new": "new", "other": "other"}
+        right = {name: predict(config, params, made[one]) == made[one].labels for name, one in sources.items()}
+        found = {f"{name}_accuracy": jnp.mean(values[:, -END:]) for name, values in right.items()}
+        if known is not None:
+            found["gap"] = found["known_accuracy"] - found["new_accuracy"]
         found["improvement"] = metrics.learning_improvement(right["new"])
         return found, {"new": jnp.mean(right["new"], axis=0)}
 
@@ -155,7 +155,7 @@ METHODS = (
     ),
     Method("trained_on_4", 194, _projected(transformer(4), "known_4"), note="tasks in training: 4"),
     Method("trained_on_64", 194, _projected(transformer(64), "known_64"), note="tasks in training: 64"),
-    Method("trained_on_new", 194, _projected(transformer(None), "new"), note="every training sequence a new task"),
+    Method("trained_on_new", 194, _projected(transformer(None), None), note="every training sequence a new task"),
 )
 
 
@@ -183,8 +183,8 @@ CLAIMS = (
     ),
     Claim(
         194,
-        "The gap between known and new tasks is smaller after training on new tasks alone than on 4",
-        difference("gap", "trained_on_4", "trained_on_new"),
+        "The gap between known and new tasks is smaller after training on 64 tasks than on 4",
+        difference("gap", "trained_on_4", "trained_on_64"),
         ">",
         0.0,
     ),

@@ -15,12 +15,10 @@ from jaxlab.numerics import normalize
 from jaxlab.typing import Array, PyTree
 
 __all__ = [
-    "PROBE",
     "Row",
     "Seed",
     "backprop",
     "cross_entropy",
-    "cross_gradient",
     "dt_gradients",
     "forward_forward",
     "linear",
@@ -37,7 +35,6 @@ __all__ = [
 ]
 
 TIME_DIM = 16
-PROBE = 32  # rows on which gradients are compared
 
 
 class Seed(NamedTuple):
@@ -68,22 +65,6 @@ def train(config: Any, loss_fn: Callable[..., Array], params: PyTree, seed: Seed
 def measured(predictions: Array, seed: Seed) -> dict[str, Array]:
     """Accuracy on the test rows, of labels or logits."""
     return {"accuracy": metrics.accuracy(predictions, seed.test_y)}
-
-
-def cross_gradient(losses_fn: Callable[[PyTree], Array], parts: PyTree) -> Array:
-    """The largest derivative of a part's loss by the parameters of another part.
-
-    Args:
-      losses_fn: from the parts to their losses [T].
-      parts: parameters with a leading axis [T].
-    """
-
-    def largest(leaf: Array) -> Array:
-        count = leaf.shape[0]
-        sizes = jnp.max(jnp.abs(leaf.reshape(count, count, -1)), axis=-1)
-        return jnp.max(jnp.where(jnp.eye(count, dtype=bool), 0.0, sizes))
-
-    return jnp.max(jnp.stack([largest(leaf) for leaf in jax.tree.leaves(jax.jacrev(losses_fn)(parts))]))
 
 
 # Blocks
@@ -147,7 +128,7 @@ def dt_gradients(config: Any, blocks: PyTree, x: Array, y: Array, key: Array) ->
 
 def noprop_dt(config: Any, num_classes: int, seed: Seed) -> Row:
     """Every block on its own, towards one-hot embeddings."""
-    init_key, fit_key, probe_key, test_key = jax.random.split(seed.key, 4)
+    init_key, fit_key, _, test_key = jax.random.split(seed.key, 4)
     embed = jnp.eye(num_classes)
 
     def loss(blocks: PyTree, x: Array, y: Array, key: Array) -> Array:
@@ -155,11 +136,8 @@ def noprop_dt(config: Any, num_classes: int, seed: Seed) -> Row:
 
     start = make_blocks(config, num_classes, seed.x.shape[1], init_key)
     blocks = train(config, loss, start, seed, fit_key)
-    x, y = seed.x[:PROBE], seed.y[:PROBE]
-    crossing = cross_gradient(lambda blocks: dt_losses(config, blocks, embed, x, y, probe_key), blocks)
     z = chain(blocks, embed, seed.test_x, test_key)
-    found = measured(analytic.prototype_logits(z, embed), seed)
-    return found | {"cross_gradient": crossing}, {}
+    return measured(analytic.prototype_logits(z, embed), seed), {}
 
 
 def noprop_learned(config: Any, num_classes: int, seed: Seed) -> Row:

@@ -19,7 +19,7 @@ from jaxlab import kernels, metrics, numerics, retrieval, text
 from jaxlab.typing import Array, PyTree
 
 CHECKS, STEPS_BETWEEN = 16, 6  # how often a network is looked at, and how many steps lie between
-SEPARATIONS = tuple(0.5 * step for step in range(13))  # of Gaussian blobs
+SEPARATIONS = tuple(1.0 * step for step in range(13))  # of Gaussian blobs, from one blob to three apart
 RATERS, NOISE = 5, 0.3  # ratings of a pair of images, and the deviation of a rating from what it should be
 STACK_GRID = (0.0, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 4.0, 10.0, 100.0)
 TUNING_ITEMS = 20

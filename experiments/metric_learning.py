@@ -79,7 +79,7 @@ _NOTES = {
     "contrastive": "distances 0 and .5",
     "contrastive_metrix": "embeddings mixed, by a coin with positives or with the anchor",
     "multi_similarity": "all pairs",
-    "cosface_contrastive": "both losses added",
+    "cosface_contrastive": "both losses added, as they are in their own rows",
     "mada_cos": "scale and margin set by the median example",
 }
 _PAPERS = {

@@ -76,11 +76,6 @@ def _arcface(config: Any, batch: Batch) -> Array:
     return _cross_entropy(losses.arcface_logits(*batch[:3]), batch.labels)
 
 
-def _cosface_contrastive(config: Any, batch: Batch) -> Array:
-    pairs = losses.contrastive_pairs(batch.embeddings, batch.labels, negative_margin=1.0)
-    return jnp.mean(_cosface(config, batch)) + pairs
-
-
 def _unpg(config: Any, batch: Batch) -> Array:
     return losses.unpg(losses.cosface_logits(*batch[:3]), batch.labels, batch.embeddings, whisker=config.whisker)
 
@@ -116,7 +111,7 @@ OBJECTIVES: dict[str, Objective] = {
     "multi_similarity": _plain(_multi_similarity),
     "cosface": _plain(_cosface),
     "arcface": _plain(_arcface),
-    "cosface_contrastive": _plain(_cosface_contrastive),
+    "cosface_contrastive": _added(_cosface, _contrastive),
     "cosface_unpg": _plain(_unpg),
     "cosface_tcm": _added(_cosface, _tcm),
     "mada_cos": _mada_cos,

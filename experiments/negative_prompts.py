@@ -142,7 +142,8 @@ def cfg(task: Task) -> Guided:
             early = denoiser.angle(t) >= (1.0 - task.knobs.share) * jnp.pi / 2
             alpha = jnp.where(early, task.knobs.alpha, 0.0)
 
-            def tokens(layer: int, h: Array) -> Array:
+            def tokens(layer: int, h: Array, seen: Array) -> Array:
+                del layer, seen  # merged alike everywhere, by what the self-attention says
                 first = jnp.repeat(h[::GROUP], GROUP, axis=0)
                 threshold = task.config.merge_threshold
                 return guidance.negative_token_merge(h, first, alpha=alpha, threshold=threshold)

@@ -200,9 +200,9 @@ def measure_loss(setting: Setting, tasks: Tasks, method: Method) -> Measured:
 
 
 def top_shares(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How often the label is the first, and how often among the first three, [T, 2]."""
+    """How often the label is the first, and how often among the first three, [T, 2]; ties and NaN count against it."""
     own = np.take_along_axis(scores, labels[..., None], axis=-1)
-    ahead = np.sum(scores > own, axis=-1)
+    ahead = np.sum(~(scores < own), axis=-1) - 1  # the label itself is not below itself, NaN or not
     return np.stack([np.mean(ahead < 1, axis=1), np.mean(ahead < 3, axis=1)], axis=1)
 
 
@@ -251,7 +251,7 @@ LOSS_METHODS = (
     Method("log_spherical", 227, measure_loss),
     Method("ps_kd", 245, measure_loss, note="targets refined by the model's own of an epoch ago"),
 )
-RANKED = tuple(method.name for method in LOSS_METHODS if method.paper in (None, 256))
+RANKED = tuple(method.name for method in LOSS_METHODS)
 
 
 def mean_ranks(rows: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -268,7 +268,7 @@ def _ranks(table: np.ndarray) -> np.ndarray:
 
 def _lead_in_rank(rows: Any) -> Any:
     ranks = mean_ranks(rows, RANKED)
-    others = [ranks[name] for name in RANKED if name not in ("ldr_kl", "aldr_kl")]
+    others = [ranks[name] for name in RANKED if name != "aldr_kl"]
     return np.min(others, axis=0) - ranks["aldr_kl"]
 
 

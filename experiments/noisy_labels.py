@@ -93,7 +93,7 @@ CLAIMS = (
     Claim(
         223,
         "Recovered distributions beat cross entropy by .01",
-        difference("accuracy", "rcal", "ce"),
+        difference("accuracy", "recovered", "ce"),
         ">",
         0.01,
     ),

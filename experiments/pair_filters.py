@@ -64,11 +64,12 @@ def judge(config: Any, towers: Towers, left: Array, right: Array, params: PyTree
     size = left.shape[0]
     costs = losses.soft_margin_hinge(cosine_similarity(a, b), jnp.ones(size), margin=config.margin, hard=False)
     clean = low_component(costs)
-    of_left, of_right = (jax.nn.softmax(towers.head.logits(params["head"], z)) for z in (a, b))
+    of_left = jax.nn.softmax(towers.head.logits(params["head"], a))
     steady = low_component(metrics.prediction_oscillation(of_left, bank))
     ones = jnp.ones(size)
     level = weaksup.refine_correspondence(clean, steady, ones, ones)
-    lender, borrowed = retrieval.pseudo_caption(of_left, of_right, where=clean > 0.5)
+    # As published, left halves choose among left halves: whose is most alike lends its right half.
+    lender, borrowed = retrieval.pseudo_caption(of_left, of_left, where=clean > 0.5)
     return Trust(clean, steady, level, lender, borrowed), of_left
 
 

@@ -8,11 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments.label_denoisers import (
-    PROBE,
     Row,
     Seed,
     cross_entropy,
-    cross_gradient,
     measured,
     of_unit_power,
     train,
@@ -75,7 +73,7 @@ def responses(
 
 def by_goodness(config: Any, num_classes: int, seed: Seed, *, cosine: bool) -> Row:
     """Maps trained one by one to tell right from wrong labels: by the cosine with a direction, or by their power."""
-    media_key, init_key, fit_key, probe_key, axis_key = jax.random.split(seed.key, 5)
+    media_key, init_key, fit_key, _, axis_key = jax.random.split(seed.key, 5)
     layers = media(config, seed.x.shape[1] + num_classes, media_key)
     axes = jax.random.normal(axis_key, (config.physical_layers, config.map_width))
     written = functools.partial(nn.embed_label, num_classes=num_classes, scale=1.0)
@@ -86,7 +84,7 @@ def by_goodness(config: Any, num_classes: int, seed: Seed, *, cosine: bool) -> R
     def answers(maps: PyTree, x: Array, y: Array) -> list[Array]:
         return responses(measure, maps, written(x, y), local=True)
 
-    def layer_losses(maps: PyTree, x: Array, y: Array, key: Array) -> Array:
+    def loss(maps: PyTree, x: Array, y: Array, key: Array) -> Array:
         wrong = wrong_labels(key, y, num_classes)
         each = zip(answers(maps, x, y), answers(maps, x, wrong), axes, strict=True)
         if cosine:
@@ -94,10 +92,7 @@ def by_goodness(config: Any, num_classes: int, seed: Seed, *, cosine: bool) -> R
             found = [losses.contrastive_cosine(jnp.abs(a), jnp.abs(b), axis, scale=scale) for a, b, axis in each]
         else:
             found = [losses.forward_forward(jnp.mean(a**2, -1), jnp.mean(b**2, -1)) for a, b, _ in each]
-        return jnp.mean(jnp.stack(found), axis=1)
-
-    def loss(maps: PyTree, x: Array, y: Array, key: Array) -> Array:
-        return jnp.sum(layer_losses(maps, x, y, key))
+        return jnp.sum(jnp.mean(jnp.stack(found), axis=1))
 
     maps = train(config, loss, make_maps(config, config.map_width, init_key), seed, fit_key)
 
@@ -108,17 +103,8 @@ def by_goodness(config: Any, num_classes: int, seed: Seed, *, cosine: bool) -> R
             return jnp.sum(jnp.stack(along), axis=0)
         return jnp.sum(jnp.stack([jnp.mean(h**2, axis=-1) for h in found]), axis=0)
 
-    x, y = seed.x[:PROBE], seed.y[:PROBE]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *maps)
-
-    def of_stacked(stacked: PyTree) -> Array:
-        places = range(config.physical_layers)
-        apart = [jax.tree.map(lambda leaf, place=place: leaf[place], stacked) for place in places]
-        return layer_losses(apart, x, y, probe_key)
-
-    crossing = cross_gradient(of_stacked, stacked)
     predicted = nn.label_sweep_predict(goodness, seed.test_x, num_classes=num_classes)
-    return measured(predicted, seed) | {"cross_gradient": crossing}, {}
+    return measured(predicted, seed), {}
 
 
 def reservoir(config: Any, num_classes: int, seed: Seed) -> Row:

@@ -157,9 +157,9 @@ METHODS = (
     Method("dice", 80, dice, note="over the batch, smooth 1"),
     Method("dice_hard", 80, dice_hard, note="of the positives and the hardest negatives"),
     Method("tversky", 80, tversky, note="missed positives weigh .7, false ones .3"),
-    Method("dsc", 80, SELF_ADJUSTING, note="self-adjusting Dice, decided at 1/2"),
-    Method("dsc_low", 80, SELF_ADJUSTING, note="self-adjusting Dice, decided at 1/4"),
-    Method("dsc_each_low", 80, dice_each, note="self-adjusting Dice of every example, decided at 1/4"),
+    Method("dsc", 80, SELF_ADJUSTING, note="self-adjusting Dice, started as bce_prior, decided at 1/2"),
+    Method("dsc_low", 80, SELF_ADJUSTING, note="the same, decided at 1/4"),
+    Method("dsc_each_low", 80, dice_each, note="that of every example, started as bce_prior, decided at 1/4"),
     Method("any_f1", 204, functools.partial(measure_itself, metrics.f_beta), note="one minus F1"),
     Method("any_g", 204, functools.partial(measure_itself, PRODUCT), note="one minus the product of both recalls"),
     Method("any_ba", 204, functools.partial(measure_itself, metrics.balanced_accuracy), note="one minus their mean"),
@@ -258,7 +258,8 @@ def learn(config: Config, index: Array, prior: Array, x: Array, y: Array, where:
     def loss_fn(params: PyTree) -> Array:
         return jax.lax.switch(index, branches, Batch(x @ params["kernel"] + params["bias"], y, where, x))
 
-    # Near 0, but not there: at probabilities of 1/2 the self-adjusting losses have no gradient at all.
+    # Near 0, so the bias says where training starts. At probabilities of 1/2, where bias 0 puts them, self-adjusting
+    # losses have no gradient: they start at the share of the positives.
     kernel = 0.01 * jax.random.normal(jax.random.key(0), x.shape[1:])
     first = {"kernel": kernel, "bias": start}
     return optim.minimize(loss_fn, first, optimizer, num_steps=config.steps).params
@@ -297,7 +298,8 @@ def run(config: Config, run: Run) -> None:
 
     def measure(method: Method) -> Measured:
         threshold = config.low_threshold if method.name.endswith("_low") else 0.5
-        told = jnp.asarray(LOSSES.index(method.fn)), jnp.asarray(method.name == "bce_prior"), jnp.float32(threshold)
+        prior = method.name == "bce_prior" or method.name.startswith("dsc")
+        told = jnp.asarray(LOSSES.index(method.fn)), jnp.asarray(prior), jnp.float32(threshold)
         rows: dict[str, Any] = {}
         curves: dict[str, Any] = {}
         timings = {"compile": 0.0, "run": 0.0}

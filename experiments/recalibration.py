@@ -166,6 +166,21 @@ def mean_error(config: Settings, seed: Seed, features: Array, means: Array) -> A
     return jnp.mean(jnp.linalg.norm(means - truth, axis=1))
 
 
+def recalibrated(config: Settings, params: PyTree, batch: dict[str, Array], key: Array) -> Array:
+    """The loss of a head on features z; a body among the parameters follows, near z, on mixed rows."""
+    tune = "body" in params
+    features, away = batch["z"], jnp.zeros(len(batch["y"]))
+    if tune:
+        own = _features(config, params["body"], batch["x"])
+        away = jnp.where(batch["real"], jnp.sum((own - batch["z"]) ** 2, axis=-1), 0.0)
+        features = jnp.where(batch["real"][:, None], own, batch["z"])
+    share = jax.random.beta(key, config.mixup, config.mixup) if tune else jnp.ones(())
+    mixed = share * features + (1 - share) * features[::-1]  # rows are in random order
+    entropy = functools.partial(optax.losses.softmax_cross_entropy_with_integer_labels, _logits(params["head"], mixed))
+    named = share * entropy(batch["y"]) + (1 - share) * entropy(batch["y"][::-1])
+    return jnp.mean(named) + config.keep_features * masked_mean(away, batch["real"])
+
+
 def on_contrast(
     config: Settings,
     seed: Seed,
@@ -200,18 +215,7 @@ def on_contrast(
     allowed = jnp.concatenate([kept, drawn.where])
 
     def loss_fn(params: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:
-        features, away = batch["z"], jnp.zeros(len(batch["y"]))
-        if tune:
-            own = _features(config, params["body"], batch["x"])
-            away = jnp.where(batch["real"], jnp.sum((own - batch["z"]) ** 2, axis=-1), 0.0)
-            features = jnp.where(batch["real"][:, None], own, batch["z"])
-        share = jax.random.beta(key, config.mixup, config.mixup) if tune else jnp.ones(())
-        mixed = share * features + (1 - share) * features[::-1]  # rows are in random order
-        entropy = functools.partial(
-            optax.losses.softmax_cross_entropy_with_integer_labels, _logits(params["head"], mixed)
-        )
-        named = share * entropy(batch["y"]) + (1 - share) * entropy(batch["y"][::-1])
-        return jnp.mean(named) + config.keep_features * masked_mean(away, batch["real"]), state
+        return recalibrated(config, params, batch, key), state
 
     first: PyTree = {"head": _head(head_key, config.width, num_classes)}
     first |= {"body": start.params} if tune else {}

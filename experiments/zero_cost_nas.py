@@ -4,7 +4,7 @@ A pool of small networks of one space is trained on three tasks with the same im
 odd against even classes. Another is distilled from a teacher, and a pool of recurrent cells learns to predict
 characters. Scores of the untrained networks should rank them as their training does; so should the plain number of
 parameters, which every score has to beat. Then every way to choose gets the same few looks at real accuracies.
-Students are of many widths, so the teacher's channels reach them by a random projection.
+Students are of many widths, so their channels come to the teacher's number by a random projection.
 """
 
 import dataclasses

@@ -34,7 +34,9 @@ FAR = -1e9  # the logit of a class that does not exist
 def diswot(genes: Array, params: PyTree, task: Any, teacher: Network, teacher_params: PyTree) -> nas.DiswotScore:
     """Of an untrained student and an untrained teacher on the rows of ``task``.
 
-    The teacher's channels come to the student's number by a random projection that is the same for all students.
+    The student's channels come to the teacher's number by a random projection: at its own number of channels a student
+    would be compared with as many numbers as it is wide, and the score would follow the width. How inputs relate needs
+    no common number.
     """
     logits, features, _, _ = architectures.network_parts(genes, params, task.x)
     other = teacher.features(teacher_params, task.x)
@@ -46,9 +48,10 @@ def diswot(genes: Array, params: PyTree, task: Any, teacher: Network, teacher_pa
         return (shares - targets).T @ features / len(targets)
 
     own, theirs = head_grad(logits, features), head_grad(teacher.logits(teacher_params, task.x), other)
-    projection = jax.random.normal(jax.random.key(0), (other.shape[1], features.shape[1]))
-    width = jnp.arange(features.shape[1]) < jnp.array(architectures.WIDTHS)[genes[0]]
-    return nas.diswot_score(features, other, own, theirs, projection=projection, channel_where=width)
+    width = jnp.array(architectures.WIDTHS)[genes[0]]
+    projection = jax.random.normal(jax.random.key(0), (features.shape[1], other.shape[1])) / jnp.sqrt(width)
+    # Channels that a student lacks are zero: it uses the first rows of one projection for all.
+    return nas.diswot_score(features, other, jnp.matmul(own, projection, precision="highest"), theirs)
 
 
 def network_scores(genes: Array, key: Array, task: Any, teacher: Network, teacher_params: PyTree) -> dict[str, Array]:

@@ -7,7 +7,7 @@ Only what is known without values is checked (shapes, dtypes, static Python numb
 import numbers
 import operator
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -45,8 +45,9 @@ def is_key(value: Any) -> bool:
     return hasattr(value, "dtype") and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
-def _static(value: Any) -> bool:
-    return isinstance(value, numbers.Real)  # Python's and numpy's numbers, no arrays
+def is_static(value: Any) -> TypeGuard[float]:
+    """Whether the value is a number of Python or numpy, whose size is known before a program runs; no array is."""
+    return isinstance(value, numbers.Real)
 
 
 def _as_array(value: ArrayLike, name: str) -> Array:
@@ -149,27 +150,27 @@ def divisible(value: int, name: str, by: int) -> int:
 
 def positive(value: Any, name: str) -> Any:
     """The value, if it is a Python number > 0 or not a Python number (an array may be traced)."""
-    if _static(value) and not value > 0:
+    if is_static(value) and not value > 0:
         raise ValueError(f"{name} must be > 0, got {value!r}")
-    if not _static(value) and not hasattr(value, "dtype"):
+    if not is_static(value) and not hasattr(value, "dtype"):
         raise TypeError(f"{name} must be a number or an array, got {_describe(value)}")
     return value
 
 
 def at_least(value: Any, name: str, low: float) -> Any:
     """The value, if it is a Python number >= ``low`` or not a Python number."""
-    if _static(value) and not value >= low:
+    if is_static(value) and not value >= low:
         raise ValueError(f"{name} must be at least {low}, got {value!r}")
-    if not _static(value) and not hasattr(value, "dtype"):
+    if not is_static(value) and not hasattr(value, "dtype"):
         raise TypeError(f"{name} must be a number or an array, got {_describe(value)}")
     return value
 
 
 def in_range(value: Any, name: str, low: float, high: float) -> Any:
     """The value, if it is a Python number in [low, high] or not a Python number."""
-    if _static(value) and not low <= value <= high:
+    if is_static(value) and not low <= value <= high:
         raise ValueError(f"{name} must lie in [{low}, {high}], got {value!r}")
-    if not _static(value) and not hasattr(value, "dtype"):
+    if not is_static(value) and not hasattr(value, "dtype"):
         raise TypeError(f"{name} must be a number or an array, got {_describe(value)}")
     return value
 

@@ -58,8 +58,9 @@ PROCESS, TRAINED = PROCESSES["vp"]
 KeysValues = Callable[[Array], tuple[Array, Array]]
 # cross(layer, queries [B, H, N, d], keys_values, conditions [B, C]) -> weighted values [B, H, N, d]
 Cross = Callable[[int, Array, KeysValues, Array], Array]
-# tokens(layer, h [B, N, width]) -> the same shape; h is the output of the self-attention, not yet added to the patches
-Tokens = Callable[[int, Array], Array]
+# tokens(layer, h, asked), [B, N, width] each -> the same shape; h is the output of the self-attention, not yet added to
+# the patches, and asked is its input, the patches after the norm
+Tokens = Callable[[int, Array, Array], Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,7 +188,7 @@ class TokenDenoiser(nnx.Module):
             h = h + block.time(time)[:, None, :]
             normed = block.norms["own"](h)
             mixed = block.own.joined(attend(block.own.queries(normed), *block.own.keys_values(normed)))
-            h = h + (mixed if tokens is None else tokens(layer, mixed))
+            h = h + (mixed if tokens is None else tokens(layer, mixed, normed))
             q = block.cross.queries(block.norms["cross"](h))
 
             def keys_values(conditions: Array, attention: Attention = block.cross) -> tuple[Array, Array]:
@@ -259,8 +260,9 @@ def predict(
       cross: ``cross(layer, q [B, H, N, d], keys_values, conditions) -> [B, H, N, d]`` takes the place of the attention
         to the condition tokens, before its output projection; ``keys_values(conditions)`` projects the tokens of any
         conditions by the weights of that layer.
-      tokens: ``tokens(layer, h [B, N, width]) -> h`` changes the output of every self-attention before it is added to
-        the patches. What depends on the time closes over it.
+      tokens: ``tokens(layer, h [B, N, width], asked) -> h`` changes the output of every self-attention before it is
+        added to the patches; ``asked``, like h, is what the self-attention was given. What depends on the time closes
+        over it.
     """
     if conditions.shape != (x.shape[0], len(config.sizes)):
         raise ValueError(f"conditions must be [{x.shape[0]}, {len(config.sizes)}], got {list(conditions.shape)}")

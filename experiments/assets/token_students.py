@@ -1,6 +1,7 @@
 """Small parts inside the token denoiser that answer for two of its calls by one; made once.
 
-- ``adapters``: beside the self-attention, told the guidance scale; the denoiser itself stays as it is.
+- ``adapters``: beside the self-attention, whose input they see, told the guidance scale; the denoiser itself stays as
+  it is. (The authors put one beside every attention; the cross-attention has none here.)
 - ``sun``: branches beside the cross-attention that see the negative condition; one scale.
 """
 
@@ -31,7 +32,7 @@ class AdapterConfig:
     """Adapters of the token denoiser that take the guidance scale."""
 
     name: ClassVar[str] = "guidance_adapters"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base: TokenDenoiserConfig
     """The denoiser, which is not trained."""
@@ -90,8 +91,8 @@ def adapted(config: AdapterConfig, base: PyTree, params: PyTree, conditions: Arr
     def fn(x: Array, t: Array) -> Array:
         asked = [denoiser.time_features(t), given]
 
-        def tokens(layer: int, h: Array) -> Array:
-            return h + nn.cross_attention_adapter(params[f"layer{layer}"], h, scale, asked)
+        def tokens(layer: int, h: Array, given: Array) -> Array:
+            return h + nn.cross_attention_adapter(params[f"layer{layer}"], given, scale, asked)
 
         return token_denoiser.model(config.base, base, conditions, tokens=tokens)(x, t)
 

@@ -12,10 +12,11 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.analytic.refine import compensated_products, refined_solve
-from jaxlab.analytic.statistics import ClassStats, rebase, second_moment, state_dtype
+from jaxlab.analytic.statistics import ClassStats, rebase, second_moment
 from jaxlab.numerics import solve_spd
 from jaxlab.numerics.exact import two_sum
 from jaxlab.numerics.linear import row_products, self_product
+from jaxlab.numerics.norms import state_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = [

@@ -115,8 +115,9 @@ def gmm_em(
     >>> print(f"{fit.mixture.mean[0, 0]:.2f} {fit.mixture.mean[1, 0]:.2f}")
     0.10 4.10
 
-    Reference: standard. Tied and started from zero-shot posteriors it is the unsupervised variant of Wang et al., "A
-    Hard-to-Beat Baseline for Training-free CLIP-based Adaptation" (2024), recalled.
+    Reference: standard. Tied and started from zero-shot posteriors it is the mixture of the unsupervised variant of
+    Wang et al., "A Hard-to-Beat Baseline for Training-free CLIP-based Adaptation" (2024), recalled; the paper then adds
+    it to the zero-shot logits.
     """
     x = checks.rank(checks.floating(x, "x"), "x", 2, layout="[N, D]")
     init = checks.rank(checks.floating(init, "init"), "init", 2, layout="[N, K]")

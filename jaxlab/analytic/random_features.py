@@ -6,9 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.analytic.statistics import state_dtype
 from jaxlab.kernels import gaussian_kernel
-from jaxlab.numerics.norms import accumulation_dtype
+from jaxlab.numerics.norms import accumulation_dtype, state_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["RandomFeatures", "random_features", "random_features_init"]

@@ -8,7 +8,7 @@ import jax.scipy.linalg as jsl
 
 from jaxlab import checks
 from jaxlab.analytic.gram import regression_rows
-from jaxlab.analytic.statistics import state_dtype
+from jaxlab.numerics.norms import state_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["RLSState", "rls_init", "rls_update"]

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.numerics.linear import self_product
-from jaxlab.numerics.norms import accumulation_dtype, normalize
+from jaxlab.numerics.norms import accumulation_dtype, normalize, state_dtype
 from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = [
@@ -92,20 +92,6 @@ def class_stats_init(
         shared=jnp.zeros((dim, dim), dtype) if "shared" in kinds else None,
         full=jnp.zeros((num_classes, dim, dim), dtype) if "full" in kinds else None,
     )
-
-
-def state_dtype(dtype: DTypeLike | None, *like: Array) -> jnp.dtype:
-    """The dtype of a state: what was asked, else float32 or the width of ``like``; never narrower than float32."""
-    if dtype is None:
-        return jnp.result_type(jnp.float32, *(a.dtype for a in like))
-    if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits < 32:
-        raise TypeError(f"dtype must be float32 or float64 (sums in bfloat16 lose counts), got {jnp.dtype(dtype).name}")
-    result = jax.dtypes.canonicalize_dtype(dtype)
-    if result != jnp.dtype(dtype):
-        raise TypeError(
-            f"dtype is {jnp.dtype(dtype).name} but 64-bit is off: jax.config.update('jax_enable_x64', True)"
-        )
-    return result
 
 
 def _rows(state: ClassStats, x: ArrayLike, labels: ArrayLike | None, where: ArrayLike | None) -> tuple[Array, Array]:

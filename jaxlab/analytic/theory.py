@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
@@ -70,8 +71,8 @@ def deep_linear_collapse_solution(
     depth = checks.size(depth, "depth")
     decays = (checks.positive(weight_decay, "weight_decay"), checks.positive(feature_decay, "feature_decay"))
     dtype = accumulation_dtype(counts, *(jnp.asarray(decay) for decay in decays if hasattr(decay, "dtype")))
-    counts = counts.astype(dtype)
-    on_weights, on_features = (jnp.asarray(decay, dtype) for decay in decays)
+    counts = jax.lax.stop_gradient(counts.astype(dtype))
+    on_weights, on_features = (jax.lax.stop_gradient(jnp.asarray(decay, dtype)) for decay in decays)
     total = jnp.sum(counts)
     floor = total * on_features
     # Twice N times the loss of a class is n / (1 + x^M) + price x.

@@ -87,7 +87,7 @@ def tsetlin_predict(state: TsetlinState, x: ArrayLike, *, threshold: ArrayLike |
       int32 [..., K]; ``argmax`` gives ties to the lower class.
     Raises:
       ValueError: x is not [..., F], or a static threshold <= 0.
-      TypeError: x is not boolean.
+      TypeError: x is not boolean, or threshold is not an integer.
 
     >>> state = TsetlinState(jnp.array([[[7, 5, 5, 6], [5, 5, 5, 5]]], jnp.int16), jnp.asarray(5, jnp.int16))
     >>> print(tsetlin_predict(state, jnp.array([[True, False], [True, True]])))
@@ -104,7 +104,7 @@ def tsetlin_predict(state: TsetlinState, x: ArrayLike, *, threshold: ArrayLike |
     votes = _votes(holds.reshape(*rows.shape[:-1], *include.shape[:2]))
     if threshold is None:
         return votes
-    limit = jnp.asarray(checks.positive(threshold, "threshold"), jnp.int32)
+    limit = checks.integer(checks.positive(threshold, "threshold"), "threshold")
     return jnp.clip(votes, -limit, limit)
 
 

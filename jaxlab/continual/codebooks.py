@@ -166,8 +166,13 @@ def key_value_bottleneck(
         return jnp.sum(jnp.where(counts, per_row, 0.0)) / jnp.maximum(jnp.sum(counts), 1)
 
     def update(state: BottleneckState, x: Array, labels: Array, *, where: Array | None = None) -> BottleneckState:
-        counts = (labels >= 0) & (labels < num_classes)
-        counts = counts if where is None else counts & where
+        x = checks.rank(checks.floating(x, "x"), "x", 2, layout="[N, D]")
+        if x.shape[1] != projection.shape[1]:
+            raise ValueError(f"x must have shape [N, {projection.shape[1]}], got {list(x.shape)}")
+        labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[N]")
+        checks.batch_match(x, "x", labels, "labels")
+        known = (labels >= 0) & (labels < num_classes)
+        counts = known if where is None else known & jnp.asarray(checks.mask(where, "where", labels.shape))
         index = nearest_keys(head_queries(jnp.where(counts[:, None], x, 0.0), projection), keys, k=k)
         labels = jnp.where(counts, labels, 0)
         batches = -(-x.shape[0] // batch_size)

@@ -26,12 +26,14 @@ def convert(
     r"""The same prediction, said another way.
 
     .. math:: x_t = \mu + \alpha d + \sigma \epsilon, \quad x_0 = \mu + d, \quad s = -\epsilon / \sigma,
-              \quad v = \dot\alpha\, d + \dot\sigma\, \epsilon, \quad r = \alpha\, \epsilon - \sigma\, d
+              \quad v = \dot\alpha\, d + \dot\sigma\, \epsilon,
+              \quad r = \alpha \lambda\, \epsilon - \tfrac{\sigma}{\lambda}\, d
 
     "eps" is the noise, "score" the gradient of the log density, "x0" the data, "v" the velocity of the
     probability-flow ODE (noise minus data on the linear flow), "rotation" the v-prediction of progressive distillation
-    (v without the speed of the path; on the cosine flow v = (pi / 2) r). Every kind is an affine function of every
-    other, so guidance in one kind is guidance in another as long as it is linear.
+    (v without the speed of the path; on the cosine flow v = (pi / 2) r). There lambda is ``process.unit``: 1, and for
+    ``mean_reverting`` its max_sigma, which makes "rotation" what MRS calls velocity. Every kind is an affine function
+    of every other, so guidance in one kind is guidance in another as long as it is linear.
 
     Args:
       prediction: float [B, ...].
@@ -55,7 +57,8 @@ def convert(
     [[2.]]
 
     Reference: standard; the velocity to score formula is that of Yu et al., "Representation Alignment for Generation"
-    (2024), checked against the authors' code.
+    (2024), and the velocity of mean-reverting processes that of Li et al., "MRS" (2025), both checked against the
+    authors' code.
     """
     prediction, x = checks.floating(prediction, "prediction"), checks.floating(x, "x")
     checks.same_shape(prediction, "prediction", x, "x")
@@ -80,8 +83,9 @@ def convert(
             data = centered(p, process)
             return data, (z - alpha * data) / std
         if kind_in == "rotation":
-            size = alpha**2 + std**2
-            return (alpha * z - std * p) / size, (std * z + alpha * p) / size
+            turn = std / process.unit
+            size = alpha**2 + turn**2
+            return (alpha * z - turn * p) / size, (turn * z + alpha * p) / (size * process.unit)
         d_alpha, d_std = speeds()
         determinant = alpha * d_std - std * d_alpha
         return (d_std * z - std * p) / determinant, (alpha * p - d_alpha * z) / determinant
@@ -94,7 +98,7 @@ def convert(
     elif kind_out == "x0":
         result = uncentered(data, process)
     elif kind_out == "rotation":
-        result = alpha * noise - std * data
+        result = alpha * process.unit * noise - std / process.unit * data
     else:
         d_alpha, d_std = speeds()
         result = d_alpha * data + d_std * noise

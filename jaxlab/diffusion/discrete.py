@@ -174,7 +174,8 @@ def simplex_euler_sample(
       keys: typed keys [B].
       shape: (T, V): length of the sequences and number of tokens, static.
       denoiser: ``denoiser(x [B, T, V], t [B]) -> logits [B, T, V]`` of the clean tokens.
-      num_steps: n >= 1, static; Euler leaves the simplex of ``gumbel_velocity`` by itself for n < 6.
+      num_steps: n >= 1, static. With the default constants of ``gumbel_velocity`` no step leaves the simplex and
+        nothing is clipped; guides and other constants may need it.
       velocity_fn: ``velocity_fn(x, probs, t [B]) -> [B, T, V]``. ``gumbel_velocity`` with other constants goes with an
         x_init drawn with them; the straight path from x_init is ``lambda x, p, t: (p - x) / (1 - t)`` (t reshaped).
       x_init: float [B, T, V], states at t = 0; None draws the noise of ``gumbel_interpolant`` with its defaults.

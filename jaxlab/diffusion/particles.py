@@ -227,7 +227,7 @@ def fkc_sample(
     if clip is not None:
         checks.positive(clip, "clip")
     zeta = jnp.asarray(noise_scale, dtype)
-    if zeta.ndim != 0 or (isinstance(noise_scale, (int, float)) and noise_scale < 0):
+    if zeta.ndim != 0 or (checks.is_static(noise_scale) and noise_scale < 0):
         raise ValueError(f"noise_scale must be one number >= 0, got {noise_scale!r}")
     times = check_grid(ts, dtype, order="decreasing")
     count, num_steps = x.shape[0], times.shape[0] - 1

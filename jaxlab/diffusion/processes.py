@@ -28,7 +28,7 @@ class Process(NamedTuple):
 
     ``alpha(t)`` and ``std(t)`` are shaped like t; ``drift(x, t)`` like x [B, ...]; ``diffusion(t)``, the g of the SDE,
     like t. ``prior_sample(keys [B], shape) -> [B, *shape]``; ``prior_logp(x [B, ...]) -> [B]``. ``center`` broadcasts
-    to x; None is zero.
+    to x; None is zero. ``unit`` is the size of the noise beside data of size 1 that a "rotation" turns them by.
     """
 
     alpha: Callable[[ArrayLike], Array]
@@ -38,6 +38,7 @@ class Process(NamedTuple):
     prior_sample: Callable[[Array, tuple[int, ...]], Array]
     prior_logp: Callable[[Array], Array]
     center: Array | None = None
+    unit: float = 1.0
 
 
 def expand(value: ArrayLike, x: Array, name: str = "t") -> Array:
@@ -67,6 +68,7 @@ def _process(
     diffusion: Callable[[Array], Array],
     prior_std: float,
     center: Array | None = None,
+    unit: float = 1.0,
 ) -> Process:
     """A process whose drift is rate(t) times the distance from the centre."""
 
@@ -94,6 +96,7 @@ def _process(
         prior_sample,
         prior_logp,
         center,
+        unit,
     )
 
 
@@ -201,7 +204,8 @@ def ou_ve(center: ArrayLike, *, theta: float = 1.5, sigma_min: float = 0.05, sig
     with L = log(sigma_1 / sigma_0). At t = 1 a share exp(-theta) of the clean signal is left: the prior is not exact.
 
     Args:
-      center: float [B, ...], the observation y; complex signals as two real channels.
+      center: float [B, ...], the observation y; complex signals as two real channels. The published complex noise has
+        power 1, half in each channel: divide sigma_min and sigma_max by sqrt(2) for it.
       theta: stiffness > 0.
       sigma_min: sigma_0 > 0.
       sigma_max: sigma_1 > sigma_0.
@@ -287,6 +291,7 @@ def mean_reverting(
         lambda t: max_sigma * jnp.sqrt(2.0 * theta_at(t)),
         max_sigma * math.sqrt(1.0 - eps**2),
         center,
+        max_sigma,
     )
 
 

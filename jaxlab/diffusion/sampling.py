@@ -18,7 +18,7 @@ from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
 __all__ = ["Sample", "inpaint", "sample", "time_grid"]
 
-Project = Callable[[Array, Array, Array], Array]
+Project = Callable[[Array, Array, Array | None], Array]
 PROJECT = 2**31 - 2  # folded into the step's key for the projection
 
 
@@ -168,7 +168,8 @@ def sample(
       uncond_fn: ``uncond_fn(x, t)``, the unconditional, negative or weaker prediction; or (prediction, extras) with
         extras [B, ...] for rules that look at ``context.extras``.
       rule: a guidance Rule with exactly one ``cfg``; None gives the conditional prediction.
-      project: ``project(x, t_next, keys [B]) -> x``, applied after every step (and to its mean), see ``inpaint``.
+      project: ``project(x, t_next, keys [B]) -> x``, applied after every step, see ``inpaint``; with ``denoise`` also
+        to its mean, with None for the keys, as there is no noise to add.
       denoise: returns the mean of the last step, without its noise.
       trajectory: also returns the samples at every time.
       cond_cost: evaluations that one call of cond_fn stands for, static.
@@ -221,7 +222,7 @@ def sample(
         x, mean = moved.x, moved.mean if denoise else None
         if project is not None:
             fresh = folded(own, PROJECT)
-            x, mean = project(x, t_next, fresh), None if mean is None else project(mean, t_next, fresh)
+            x, mean = project(x, t_next, fresh), None if mean is None else project(mean, t_next, None)
         totals = evaluations + moved.evaluations, calls + moved.calls
         return (x, mean, moved.rule_state, moved.state, *totals), x.astype(x_init.dtype) if trajectory else None
 
@@ -253,7 +254,7 @@ def _step_keys(keys: Array, index: Array) -> Array:
 def inpaint(
     x: ArrayLike,
     t: ArrayLike,
-    keys: Array,
+    keys: Array | None,
     *,
     process: Process,
     data: ArrayLike,
@@ -269,7 +270,7 @@ def inpaint(
     Args:
       x: float [B, ...], samples at time t.
       t: time, a float or an array [B].
-      keys: typed keys [B].
+      keys: typed keys [B]; None leaves the noise out (z = 0), as is right for a mean.
       process: the noising process of the sampler.
       data: float [B, ...], y; unknown entries may hold anything (with a basis: any finite number).
       known: bool, broadcastable to x, True where y is known (in the basis, if there is one).
@@ -293,7 +294,8 @@ def inpaint(
     checks.same_shape(x, "x", data, "data")
     if x.ndim == 0:
         raise ValueError("x must have shape [B, ...], got a scalar")
-    check_keys(keys, x.shape[0])
+    if keys is not None:
+        check_keys(keys, x.shape[0])
     mask = jnp.asarray(known)
     if mask.dtype != jnp.bool_:
         raise TypeError(f"known must be boolean, got {mask.dtype.name}")
@@ -302,5 +304,7 @@ def inpaint(
     wide = to(x.astype(accumulation_dtype(x)))
     checks.broadcasts_to(mask, "known", wide.shape)
     target = jnp.where(mask, centered(to(data.astype(wide.dtype)), turned), 0.0)
-    drawn = expand(process.alpha(t), wide) * target + expand(process.std(t), wide) * normal(keys, wide)
+    drawn = expand(process.alpha(t), wide) * target
+    if keys is not None:
+        drawn += expand(process.std(t), wide) * normal(keys, wide)
     return back(jnp.where(mask, uncentered(drawn, turned), wide)).astype(x.dtype)

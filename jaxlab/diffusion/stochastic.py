@@ -18,7 +18,7 @@ from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ancestral", "euler_maruyama", "langevin", "predictor_corrector", "reverse_diffusion"]
 
-Project = Callable[[Array, Array, Array], Array]
+Project = Callable[[Array, Array, Array | None], Array]
 
 
 def _lengths(value: Array) -> Array:

@@ -102,7 +102,7 @@ def progressive_target(
     z = _samples(z, "z")
     _check_process(process)
     checks.positive(dt, "dt")
-    if isinstance(share, int | float) and not 0 < share < 1:
+    if checks.is_static(share) and not 0 < share < 1:
         raise ValueError(f"share must lie in (0, 1), got {share!r}")
     wide = z.astype(accumulation_dtype(z))
     start, length, part = (_times(value, name, wide) for value, name in ((t, "t"), (dt, "dt"), (share, "share")))

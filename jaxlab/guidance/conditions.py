@@ -39,7 +39,8 @@ def combine(cond: ArrayLike, uncond: ArrayLike, *, scale: ArrayLike) -> Array:
       scale: w, a float or an array that broadcasts to the LEADING axes ([B] for [B, ...]); 1 is cond, 0 is uncond,
         negative guides away.
     Returns:
-      The shape and dtype of cond; at scale 1 exactly cond. Entries that are -inf in both (excluded tokens) stay -inf.
+      The shape and dtype of cond; at scale 1 exactly cond. Entries that are -inf in cond (excluded tokens) stay -inf;
+      where only uncond is -inf, cond is returned: there is nothing to guide away from.
     Raises:
       ValueError: shapes differ or the scale does not broadcast.
       TypeError: an array is not floating point.
@@ -53,8 +54,9 @@ def combine(cond: ArrayLike, uncond: ArrayLike, *, scale: ArrayLike) -> Array:
     checks.same_shape(cond, "cond", uncond, "uncond")
     dtype = accumulation_dtype(cond, uncond)
     c, u = cond.astype(dtype), uncond.astype(dtype)
-    excluded = jnp.isneginf(c) & jnp.isneginf(u)
-    c, u = jnp.where(excluded, 0.0, c), jnp.where(excluded, 0.0, u)
+    excluded = jnp.isneginf(c)
+    c = jnp.where(excluded, 0.0, c)
+    u = jnp.where(excluded | jnp.isneginf(u), c, u)
     # Written around cond, so that scale 1 gives it bit for bit.
     guided = c + (_scale(scale, "scale", cond.shape, dtype) - 1.0) * (c - u)
     return jnp.where(excluded, -jnp.inf, guided).astype(cond.dtype)
@@ -185,7 +187,8 @@ def phase_scale(step: ArrayLike, *, steps: ArrayLike = 2, scale: ArrayLike = 1.5
     Reference: Meng et al., "EchoMimicV3" (2025), checked against the authors' code, of which one thing is not followed:
     it multiplies again what it has multiplied, so that the factor grows and stays.
     """
-    return jnp.where(jnp.asarray(step) <= steps, jnp.asarray(scale, jnp.result_type(float, scale)), 1.0)
+    dtype = jnp.promote_types(jnp.float32, jnp.result_type(scale))
+    return jnp.where(jnp.asarray(step) <= steps, jnp.asarray(scale, dtype), jnp.ones((), dtype))
 
 
 def random_scale(key: Array, batch: int, *, low: ArrayLike = 0.5, high: ArrayLike = 4.0) -> Array:
@@ -215,7 +218,7 @@ def random_scale(key: Array, batch: int, *, low: ArrayLike = 0.5, high: ArrayLik
     text.
     """
     checks.size(batch, "batch")
-    if isinstance(low, int | float) and isinstance(high, int | float) and low > high:
+    if checks.is_static(low) and checks.is_static(high) and low > high:
         raise ValueError(f"low must be at most high, got {low!r} and {high!r}")
     return jax.random.uniform(key, (batch,), jnp.float32, minval=low, maxval=high)
 

@@ -52,6 +52,9 @@ def attention_mask(attention: ArrayLike, *, window: int = 11, over: Sequence[int
     if any(not -attention.ndim <= axis < attention.ndim for axis in over):
         raise ValueError(f"over must name axes of attention, got {tuple(over)} for shape {list(attention.shape)}")
     wide = attention.astype(accumulation_dtype(attention))
+    # By the largest value, so that a constant map is 1 everywhere, without rounding.
+    largest = jnp.max(wide, axis=tuple(over), keepdims=True, initial=0.0)
+    wide = wide / jnp.where(largest > 0, largest, 1.0)
     half, pooled = window // 2, wide
     for axis in (-2, -1):
         size = pooled.shape[axis]

@@ -56,12 +56,15 @@ def last_step_grad_sample(
     .. math:: x = S_{t_{n-1} \to t_n}\big(\operatorname{stop}(x_{n-1});\, c\big),
               \qquad x_{n-1} = S_{t_0 \to t_{n-1}}(x_{\text{init}};\, c)
 
-    The value is that of the whole sampler; the gradient costs the memory and the time of one step. With
-    ``diffusion.sample`` it reads ``sample_fn = lambda c, keys, x, ts: sample(keys, x, ts, cond_fn=model(c), ...).x``.
+    With steps that draw nothing, and rules that do not ask for the number of the step, the value is that of the whole
+    sampler; noise is another draw of the same distribution. The gradient costs the memory and the time of one step.
+    With ``diffusion.sample`` it reads
+    ``sample_fn = lambda c, keys, x, ts: sample(keys, x, ts, cond_fn=model(c), ...).x``.
 
     Args:
       sample_fn: ``sample_fn(condition, keys [B], x [B, ...], ts) -> x``, a whole run of a sampler over the times it is
-        given. It is called twice, so rules and steps with a memory begin the last step without one.
+        given. It is called twice, so rules and steps with a memory begin the last step without one, and to a rule that
+        asks (``cosine_power_schedule``) the last step is number 0 of 1.
       condition: pytree, c: an embedding, for instance.
       keys: typed keys [B]; the last step gets them folded with its number.
       x_init: float [B, ...], samples at ts[0].

@@ -314,7 +314,7 @@ def interval(low: ArrayLike, high: ArrayLike) -> Rule:
     Reference: the sampler of Yu et al., "Representation Alignment for Generation" (2024), scale 1.8 on [0, 0.7];
     checked against the authors' code (both ends count).
     """
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low <= high:
+    if checks.is_static(low) and checks.is_static(high) and not low <= high:
         raise ValueError(f"interval needs low <= high, got {low!r} and {high!r}")
 
     def inside(state: PyTree, t: Array, step: Array) -> Array:

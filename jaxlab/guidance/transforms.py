@@ -107,7 +107,7 @@ def momentum(beta: ArrayLike) -> Rule:
     Reference: Sadat et al., "Eliminating Oversaturation and Artifacts of High Guidance Scales in Diffusion Models"
     (2024); formula checked against the implementation in diffusers.
     """
-    if isinstance(beta, (int, float)) and not -1 < beta < 1:
+    if checks.is_static(beta) and not -1 < beta < 1:
         raise ValueError(f"beta must lie in (-1, 1), got {beta!r}")
 
     def init(x: Array) -> Array:

@@ -69,10 +69,12 @@ def mada_cos_parameters(
     cosine, labels = jax.lax.stop_gradient(rows.logits), rows.labels
     if cosine.shape[1] < 2:
         raise ValueError(f"cosine must have at least two classes, got shape {list(cosine.shape)}")
-    if isinstance(rho, float | int) and not 0 < rho < 1:
+    if checks.is_static(rho) and not 0 < rho < 1:
         raise ValueError(f"rho must lie in (0, 1), got {rho!r}")
     checks.positive(min_scale, "min_scale")
     checks.one_of(average, "average", ("median_example", "median", "mean"))
+    if labels.shape[0] == 0:
+        return AdaptiveMargin(jnp.asarray(min_scale, cosine.dtype), jnp.zeros((), cosine.dtype))
     counts = rows.counts & rows.known
     targets, _, exist, offset = gathered(of_label(cosine, labels), labels, counts, axis_name)
     number = jnp.sum(exist)

@@ -135,7 +135,8 @@ def cross_orthogonality(u: ArrayLike, v: ArrayLike, *, norm: str = "l1") -> Arra
 
 
 def _size(inner: Array, norm: str) -> Array:
-    return jnp.abs(inner) if norm == "l1" else inner**2
+    # The absolute value, but with gradient 0 at 0, where low-rank adapters begin.
+    return inner * jax.lax.stop_gradient(jnp.sign(inner)) if norm == "l1" else inner**2
 
 
 def pego(

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jaxlab import checks
 from jaxlab.losses.hinges import leads
 from jaxlab.losses.labelled import labelled
-from jaxlab.numerics.norms import accumulation_dtype
-from jaxlab.typing import Array, ArrayLike
+from jaxlab.numerics.norms import accumulation_dtype, state_dtype
+from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["AldrState", "aldr_init", "aldr_kl", "ldr_kl", "ldr_weights", "normalize_scores"]
 
@@ -109,17 +109,18 @@ def ldr_weights(
     return rows._replace(counts=rows.counts[..., None], known=rows.known[..., None]).losses(weights)
 
 
-def aldr_init(num_examples: int, *, temperature: ArrayLike = 1.0) -> AldrState:
+def aldr_init(num_examples: int, *, temperature: ArrayLike = 1.0, dtype: DTypeLike | None = None) -> AldrState:
     """The temperatures of training examples before any of them was seen.
 
     Args:
       num_examples: N >= 1, static.
       temperature: lambda_0 > 0, a number; the one that ``aldr_kl`` is given.
+      dtype: of the table; None is float32.
     Returns:
-      AldrState of float32 [N].
+      AldrState of [N].
     Raises:
       ValueError: num_examples < 1, or a static temperature <= 0.
-      TypeError: num_examples is not a static integer.
+      TypeError: num_examples is not a static integer, or dtype is narrower than float32 or not a float.
 
     >>> print(aldr_init(3, temperature=0.5).table)
     [0.5 0.5 0.5]
@@ -127,7 +128,7 @@ def aldr_init(num_examples: int, *, temperature: ArrayLike = 1.0) -> AldrState:
     Reference: as ``aldr_kl``.
     """
     size = checks.size(num_examples, "num_examples")
-    return AldrState(_temperature(temperature, (size,), jnp.dtype(jnp.float32)))
+    return AldrState(_temperature(temperature, (size,), state_dtype(dtype)))
 
 
 def aldr_kl(
@@ -165,7 +166,8 @@ def aldr_kl(
       (losses in float32 or wider [B], AldrState).
     Raises:
       ValueError: shapes do not agree, K < 2, a static temperature <= 0, alpha <= 1 or margin < 0.
-      TypeError: labels or index are not integers, logits not floating point, or where is not boolean.
+      TypeError: labels or index are not integers, logits not floating point or wider than the table, or where is not
+        boolean.
 
     >>> losses, state = aldr_kl(aldr_init(2), jnp.zeros((1, 2)), jnp.array([0]), jnp.array([1]))
     >>> print(losses.round(4), state.table)  # sure of nothing: the temperature stays
@@ -176,9 +178,10 @@ def aldr_kl(
     """
     checks.positive(temperature, "temperature")
     checks.at_least(margin, "margin", 0)
-    if isinstance(alpha, int | float) and alpha <= 1:
+    if checks.is_static(alpha) and alpha <= 1:
         raise ValueError(f"alpha must be above 1, or a temperature can become 0, got {alpha!r}")
     rows = labelled(logits, labels, where)
+    checks.not_wider(rows.logits, "logits", state.table.dtype)
     index = checks.integer(index, "index")
     checks.same_shape(index, "index", rows.labels, "labels")
     checks.rank(index, "index", 1, layout="[B]")

@@ -256,8 +256,8 @@ def tcm(
     """
 
     def losing(cosines: Array, positive: Array, negative: Array) -> tuple[Array, Array]:
-        high, low = jnp.asarray(positive_margin), jnp.asarray(negative_margin)
-        return losing_sum(high - cosines, positive), losing_sum(cosines - low, negative)
+        below, above = jnp.asarray(positive_margin) - cosines, cosines - jnp.asarray(negative_margin)
+        return losing_sum(below, positive, ties=True), losing_sum(above, negative, ties=True)
 
     near, far = over_pairs(losing, embeddings, labels, where, axis_name)
     weights = jnp.asarray(positive_weight), jnp.asarray(negative_weight)
@@ -339,9 +339,9 @@ def chords(cosines: Array) -> Array:
     return safe_sqrt(squares)
 
 
-def losing_sum(losses: Array, mask: Array) -> Array:
-    """The sum of the positive entries among those in the mask, and their number."""
-    losing = mask & (losses > 0)
+def losing_sum(losses: Array, mask: Array, *, ties: bool = False) -> Array:
+    """The sum of the positive entries among those in the mask, and their number; with ties, zeros are counted too."""
+    losing = mask & ((losses >= 0) if ties else (losses > 0))
     return jnp.stack([jnp.sum(jnp.where(losing, losses, 0.0)), jnp.sum(losing, dtype=losses.dtype)])
 
 

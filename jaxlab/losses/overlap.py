@@ -55,7 +55,8 @@ def any_loss(
     .. math:: \ell = 1 - m\big(C(A(\sigma(z)), t)\big)
 
     where A is ``amplify`` and C ``soft_confusion``. Start from logits near 0, where A has a slope, and draw batches
-    that hold both classes: without positives most measures have no gradient.
+    that hold both classes: without positives F and Matthews have no gradient, and balanced accuracy and the geometric
+    mean are those of the negatives alone (the authors' loss is 1 and flat there).
 
     Args:
       logits: float [N], of the positive class; or [..., N], for a loss of each row.
@@ -251,7 +252,7 @@ def hard_negative_mask(
     negative = counts & ~positive
     keep = jnp.floor(jnp.asarray(ratio, jnp.float32) * jnp.sum(positive, axis=-1, keepdims=True))
     # Among the negatives NaN comes last, but before what is no negative.
-    lowest = jnp.where(jnp.isnan(s), jnp.finfo(jnp.float32).max, -s.astype(jnp.float32))
-    order = jnp.argsort(jnp.where(negative, lowest, jnp.inf), axis=-1, stable=True)
+    unknown = jnp.isnan(s)
+    order = jnp.lexsort((jnp.where(unknown, 0.0, -s.astype(jnp.float32)), unknown, ~negative), axis=-1)
     rank = jnp.argsort(order, axis=-1, stable=True)
     return positive | (negative & (rank < keep))

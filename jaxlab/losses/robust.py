@@ -63,7 +63,7 @@ def generalized_cross_entropy(
     """
     checks.in_range(checks.positive(q, "q"), "q", 0, 1)
     checks.in_range(truncation, "truncation", 0, 1)
-    if isinstance(truncation, int | float) and truncation == 1:
+    if checks.is_static(truncation) and truncation == 1:
         raise ValueError("truncation must be below 1, got 1: every example would cost nothing")
 
     def loss(log_prob: Array) -> Array:
@@ -234,7 +234,7 @@ def asymmetric_unhinged(
 
     Reference: as ``asymmetric_generalized_cross_entropy``.
     """
-    if isinstance(shift, int | float) and shift <= 1:
+    if checks.is_static(shift) and shift <= 1:
         raise ValueError(f"shift must be above 1, got {shift!r}")
     checks.positive(shift, "shift")
     checks.positive(q, "q")
@@ -273,7 +273,7 @@ def jensen_shannon_label(
     (2021), for two distributions. Checked against the code of Zhu et al. (``ldr_kl``), which clips M at 1e-7.
     """
     checks.in_range(weight, "weight", 0, 1)
-    if isinstance(weight, int | float) and weight in (0, 1):
+    if checks.is_static(weight) and weight in (0, 1):
         raise ValueError(f"weight must lie in (0, 1), got {weight!r}")
     w, other = jnp.asarray(weight), 1.0 - jnp.asarray(weight)
 

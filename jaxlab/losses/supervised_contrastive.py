@@ -227,7 +227,8 @@ def look(
       where: bool [B], True where an example counts; the others are nobody's neighbours, give 0 and no gradient.
       axis_name: the mapped axis over which the batch is split; neighbours come from all its members.
     Returns:
-      float32 or wider [B], >= 0; 0 for an example whose class has no other.
+      float32 or wider [B], >= 0 (up to the eps of ``knn_softmax`` without force_positive); with force_positive 0 for an
+      example whose class has no other.
     Raises:
       ValueError: shapes do not agree, k is out of range, or a static temperature <= 0.
       TypeError: embeddings are not floating point, labels are not integers, or where is not boolean.

@@ -94,7 +94,7 @@ def class_balanced_weights(counts: ArrayLike, *, beta: ArrayLike = 0.9999, kind:
     if counts.ndim < 1 or counts.shape[-1] < 1:
         raise ValueError(f"counts must have shape [..., K] with K >= 1, got {list(counts.shape)}")
     checks.one_of(kind, "kind", ("effective", "inverse"))
-    fixed = float(beta) if isinstance(beta, (int, float)) else None
+    fixed = float(beta) if checks.is_static(beta) else None
     if fixed is not None and not 0 <= fixed < 1:
         raise ValueError(f"beta must lie in [0, 1), got {beta!r}")
     dtype = accumulation_dtype(counts)
@@ -239,7 +239,9 @@ def _variances(features: ArrayLike, where: ArrayLike | None, axis_name: str | No
         raise ValueError(f"features must have shape [B, ...], two numbers an example, got {list(features.shape)}")
     mask = checks.mask(where, "where", features.shape[:1])
     counts = jnp.ones(features.shape[:1], bool) if mask is None else mask
-    rows = jax.lax.stop_gradient(features.reshape(len(features), -1).astype(accumulation_dtype(features)))
+    rows = jax.lax.stop_gradient(
+        features.reshape(len(features), math.prod(features.shape[1:])).astype(accumulation_dtype(features))
+    )
     variances = jnp.var(jnp.where(counts[:, None], rows, 0.0), axis=1, ddof=1)
     low = jnp.min(variances, where=counts, initial=jnp.inf)
     high = jnp.max(variances, where=counts, initial=-jnp.inf)

@@ -163,7 +163,8 @@ def kl_inverse(q: ArrayLike, bound: ArrayLike) -> Array:
     except ValueError as error:
         raise ValueError(f"q and bound must broadcast, got {list(q.shape)} and {list(bound.shape)}") from error
     found = bisect(lambda p: binary_kl(q, p) - bound, q, jnp.ones_like(q))
-    return jnp.where(bound > 0, found, jax.lax.stop_gradient(q))
+    known = jnp.where(jnp.isnan(bound), jnp.nan, jax.lax.stop_gradient(q))
+    return jnp.where(bound > 0, found, known)
 
 
 def _sizes(error: ArrayLike, kl: ArrayLike, num_examples: ArrayLike, delta: ArrayLike) -> tuple[Array, ...]:

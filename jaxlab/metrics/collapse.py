@@ -41,15 +41,14 @@ def nc1(features: ArrayLike, labels: ArrayLike, *, num_classes: int, where: Arra
     present = scatter.count > 0
     center = jnp.sum(scatter.means, axis=0) / jnp.maximum(jnp.sum(present), 1)
     means = jnp.where(present[:, None], scatter.means - center, 0.0)
-    # The K x K side has the same spectrum as the D x D one, and is the smaller where classes are few.
+    # The K x K side has the same spectrum as the D x D one, and is the smaller where classes are few. The gradient of a
+    # pseudo-inverse knows no eigenvalues, of which those of collapsed means are equal.
     with jax.default_matmul_precision("highest"):
-        values, vectors = jnp.linalg.eigh(means @ means.T)
-        directions = vectors.T @ means
-        spread = jnp.einsum("kd,de,ke->k", directions, scatter.within, directions)
-    exists = values > 10 * num_classes * jnp.finfo(values.dtype).eps * values[-1]
-    ratio = jnp.sum(jnp.where(exists, spread / jnp.where(exists, values, 1.0) ** 2, 0.0))
+        gram = means @ means.T
+        directions = jnp.linalg.pinv(gram, rtol=10 * num_classes * jnp.finfo(gram.dtype).eps, hermitian=True) @ means
+        ratio = jnp.sum((directions @ scatter.within) * directions)
     alone = jnp.where(jnp.trace(scatter.within) > 0, jnp.inf, 0.0)
-    return jnp.where(jnp.any(exists), jnp.maximum(ratio, 0.0), alone)
+    return jnp.where(jnp.trace(gram) > 0, jnp.maximum(ratio, 0.0), alone)
 
 
 def nc2_etf(a: ArrayLike) -> Array:

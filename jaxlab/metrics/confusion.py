@@ -250,8 +250,8 @@ def g_mean(confusion: Confusion | ArrayLike, *, root: bool = True) -> Array:
       confusion: Confusion of [...], or int or float [..., C, C] of ``confusion_matrix``.
       root: False leaves the root out: the product, whose gradient is bounded at 0.
     Returns:
-      float32 or wider [...] in [0, 1], over the classes that are there; 0 (with gradient 0) if one of them was never
-      recognised, or if none is there.
+      float32 or wider [...] in [0, 1], over the classes that are there; 0 if one of them was never recognised (with
+      gradient 0 where the root is taken), or if none is there.
     Raises:
       ValueError: confusion is neither.
 

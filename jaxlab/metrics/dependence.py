@@ -105,7 +105,7 @@ def distance_covariance(
     Reference: Szekely, Rizzo and Bakirov, "Measuring and testing dependence by correlation of distances" (2007), and
     Szekely and Rizzo (2014) for the unbiased form. Standard.
     """
-    checks.in_range(exponent, "exponent", 0.0, 2.0)
+    checks.in_range(checks.positive(exponent, "exponent"), "exponent", 0.0, 2.0)
     return centered_sum(
         _first_two, (x, y), ("x", "y"), unbiased=unbiased, exponent=exponent, weights=weights, where=where, block=block
     )
@@ -146,7 +146,7 @@ def distance_correlation(
 
     Reference: as ``distance_covariance``. Standard.
     """
-    checks.in_range(exponent, "exponent", 0.0, 2.0)
+    checks.in_range(checks.positive(exponent, "exponent"), "exponent", 0.0, 2.0)
     both, first, second = centered_sum(
         _squares, (x, y), ("x", "y"), unbiased=unbiased, exponent=exponent, weights=weights, where=where, block=block
     )
@@ -184,7 +184,7 @@ def group_histogram(
       float32 (wider if predictions are) [G, B], every row sums to 1, or is 0 for a group without predictions. No
       gradient.
     Raises:
-      ValueError: shapes do not agree, or a size is below 1.
+      ValueError: shapes do not agree, a size is below 1, or static numbers with low >= high.
       TypeError: predictions are not floating point, groups not integers, or where not boolean.
 
     >>> print(group_histogram(jnp.array([0.1, 0.9, 0.8]), jnp.array([0, 0, 1]), num_groups=2, bins=2))
@@ -198,6 +198,8 @@ def group_histogram(
     checks.same_shape(values, "predictions", groups, "groups")
     checks.size(num_groups, "num_groups")
     checks.size(bins, "bins")
+    if checks.is_static(low) and checks.is_static(high) and not low < high:
+        raise ValueError(f"low must be below high, got {low!r} and {high!r}")
     mask = checks.mask(where, "where", values.shape)
     dtype = accumulation_dtype(values)
     counts = ~jnp.isnan(values) & (groups >= 0) & (groups < num_groups)
@@ -247,7 +249,7 @@ def centered_sum(
         mass = jnp.where(counts, mass.astype(dtype), 0.0)
         share = mass / jnp.sum(mass)
     clean = [jnp.where(counts[:, None], x.astype(dtype), 0.0) for x in rows]
-    power = None if isinstance(exponent, float | int) and exponent == 1 else jnp.asarray(exponent, dtype)
+    power = None if checks.is_static(exponent) and exponent == 1 else jnp.asarray(exponent, dtype)
     return _centered_sum(fn, clean, share, power, unbiased=bool(unbiased), block=block)
 
 

@@ -186,7 +186,7 @@ def transfer_rate(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | No
     Args:
       logits: float [M, S, N, K]; entry [i, j] is what network i says of the inputs made to attack network j. M and S
         may differ: the ensemble may be one more of those who are asked.
-      labels: int [N], of the examples that are attacked.
+      labels: int [N], of the examples that are attacked; one outside [0, K) is left out.
       where: bool [N], True where an example counts: those that all networks get right without an attack.
     Returns:
       float32 or wider [M, S] in [0, 1], no gradient; 0 if nothing counts.
@@ -203,7 +203,9 @@ def transfer_rate(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | No
     """
     logits, labels, mask = _crossed(logits, labels, where, square=False)
     wrong = jnp.argmax(logits, axis=-1) != labels
-    return masked_mean(wrong.astype(accumulation_dtype(logits)), mask, axis=-1)
+    known = (labels >= 0) & (labels < logits.shape[-1])
+    counts = known if mask is None else known & mask
+    return masked_mean(wrong.astype(accumulation_dtype(logits)), counts, axis=-1)
 
 
 def _crossed(

@@ -150,7 +150,7 @@ def algoperf_score(times: ArrayLike, *, tau_max: ArrayLike = 4.0) -> Array:
     Returns:
       float32 or wider [A], in [0, 1]: 1 for the fastest on every workload.
     Raises:
-      ValueError: times is not [A, W] with A, W >= 1.
+      ValueError: times is not [A, W] with A, W >= 1, or a static tau_max <= 1.
       TypeError: times is not floating point.
 
     >>> print(algoperf_score(jnp.array([[10.0, 30.0], [20.0, 10.0]]), tau_max=5.0))
@@ -159,6 +159,8 @@ def algoperf_score(times: ArrayLike, *, tau_max: ArrayLike = 4.0) -> Array:
     Reference: the score of the AlgoPerf benchmark in Kasimbeg et al., "How far away are truly hyperparameter-free
     learning algorithms?" (2025), recalled.
     """
+    if checks.is_static(tau_max) and not tau_max > 1:
+        raise ValueError(f"tau_max must be above 1, got {tau_max!r}")
     ratio = _slowdown(times)
     last = jnp.asarray(tau_max, ratio.dtype)
     return jnp.mean(jnp.maximum(0.0, (last - jnp.minimum(ratio, last)) / (last - 1.0)), axis=-1)

@@ -98,10 +98,12 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, where: ArrayLike | None = None, un
 
     def centered(z: Array) -> Array:
         z = jnp.where(counts[:, None], z.astype(dtype), 0.0)
-        z = jnp.where(counts[:, None], z - masked_mean(z, counts[:, None], axis=0), 0.0)
-        # The scale drops out, so it is taken out before anything is squared twice.
-        largest = jax.lax.stop_gradient(jnp.max(jnp.abs(z), initial=0.0))
-        return z / jnp.where(largest > 0, largest, 1.0)
+        rest = jnp.where(counts[:, None], z - masked_mean(z, counts[:, None], axis=0), 0.0)
+        # The scale drops out, so it is taken out before anything is squared twice. What the rounding of the mean leaves
+        # of constant columns is nothing.
+        largest, whole = (jax.lax.stop_gradient(jnp.max(jnp.abs(part), initial=0.0)) for part in (rest, z))
+        varies = largest > 4 * jnp.finfo(dtype).eps * whole
+        return jnp.where(varies, rest / jnp.where(varies, largest, 1.0), 0.0)
 
     a, b = centered(x), centered(y)
     if unbiased:

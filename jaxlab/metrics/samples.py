@@ -121,7 +121,7 @@ def recognizability(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | 
     .. math:: F_k = \frac{2\, TP_k}{2\, TP_k + FP_k + FN_k}
 
     Args:
-      logits: float [N, K], of a classifier that has seen real images only.
+      logits: float [N, K], of a classifier that has seen real images only; a row with a NaN is recognised as nothing.
       labels: int [N], the classes the images were generated for; rows outside [0, K) are left out.
       where: bool [N], True for the images that count.
     Returns:
@@ -144,7 +144,8 @@ def recognizability(logits: ArrayLike, labels: ArrayLike, *, where: ArrayLike | 
     num_classes = logits.shape[1]
     counts = (labels >= 0) & (labels < num_classes)
     counts = counts if mask is None else counts & mask
-    seen = jax.nn.one_hot(jnp.argmax(logits, axis=1), num_classes) * counts[:, None]
+    clear = ~jnp.any(jnp.isnan(logits), axis=1)
+    seen = jax.nn.one_hot(jnp.argmax(logits, axis=1), num_classes) * (counts & clear)[:, None]
     meant = jax.nn.one_hot(labels, num_classes) * counts[:, None]
     hits = jnp.sum(seen * meant, axis=0)
     total = jnp.sum(seen, axis=0) + jnp.sum(meant, axis=0)

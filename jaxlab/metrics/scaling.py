@@ -113,7 +113,8 @@ def fit_power_law(n: ArrayLike, values: ArrayLike, *, offset: bool = False, wher
       where: bool [T] or [..., T], True for the points to fit: leave out those beyond the range of the law.
     Returns:
       PowerLaw [...]. b > 0 falls. NaN with fewer than two points (three with an offset), or where a point that counts
-      is not positive. Scaling n changes a alone.
+      is not positive. Two points lie on their law whatever they are: r2 says something from three on. Scaling n changes
+      a alone.
     Raises:
       ValueError: n is not [T] equal to the last axis of values, or where has another shape.
       TypeError: values are not floating point, or n holds no numbers.

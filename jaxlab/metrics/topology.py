@@ -97,7 +97,8 @@ def persistence_statistics(deaths: ArrayLike, *, quantile: float = 1.0, num_clas
     def ratio(a: Array, b: Array) -> Array:
         return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
-    scale = at(jnp.ceil(quantile * num).astype(jnp.int32) - 1)
+    # A share that makes a whole number must not be rounded above it.
+    scale = at(jnp.ceil(quantile * num - 1e-4).astype(jnp.int32) - 1)
     scaled = jnp.minimum(ratio(times, scale), 1.0)
     neighbours = counts[1:]
     gap = jnp.max(jnp.where(neighbours, scaled[1:] - scaled[:-1], 0.0), initial=0.0)

@@ -73,7 +73,7 @@ def vendi_score(
             raise ValueError("kernel must have a diagonal above 0 to be normalized")
         positive = diagonal > 0
         scale = jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
-        wide = scale[:, None] * wide * scale
+        wide = scale[:, None] * wide * scale / _kept(shares, positive)
     elif _broken(jnp.all((jnp.abs(diagonal - 1.0) <= _slack(given)) | (shares == 0))):
         raise ValueError("kernel must have a diagonal of 1: pass normalize=True to divide by its roots")
     if alike:
@@ -102,7 +102,8 @@ def vendi_score_from_embeddings(
       normalize: divide the rows by their lengths, static; False for rows of unit length.
       where: bool [N], True for the members that count; the others have weight 0.
     Returns:
-      float32 (wider if x is) scalar in [1, min(N, D)]; 0 where nothing counts. A traced zero row adds nothing.
+      float32 (wider if x is) scalar in [1, min(N, D)]; 0 where nothing counts. With normalize a traced zero row is
+      no member.
     Raises:
       ValueError: shapes do not agree, or q < 0. Outside ``jit`` also: a row is zero (without normalize: not of length
         1), or a weight is negative.
@@ -122,12 +123,13 @@ def vendi_score_from_embeddings(
     if normalize:
         wide = numerics.normalize(wide)
     lengths = jnp.sum(wide**2, axis=1)
+    kept = _kept(shares, lengths > 0) if normalize else jnp.ones((), wide.dtype)
     if _broken(jnp.all((jnp.abs(lengths - 1.0) <= _slack(x.dtype)) | ~counts)):
         what = "not be zero" if normalize else "have length 1: pass normalize=True to divide them by it"
         raise ValueError(f"the rows of x must {what}")
     rows = wide if alike else safe_sqrt(shares)[:, None] * wide  # a pass over the rows less
     rows = rows.T if rows.shape[0] < rows.shape[1] else rows
-    gram = jnp.matmul(rows.T, rows, precision="highest")
+    gram = jnp.matmul(rows.T, rows, precision="highest") / kept
     return _score(gram / max(x.shape[0], 1) if alike else gram, order, x.dtype)
 
 
@@ -186,6 +188,12 @@ def _shares(weights: ArrayLike | None, where: ArrayLike | None, rows: Array) -> 
         raise ValueError("weights must not be negative")
     total = jnp.sum(shares)
     return shares / jnp.where(total > 0, total, 1.0)
+
+
+def _kept(shares: Array, exists: Array) -> Array:
+    """The part of the weights that is left without rows of zeros: exactly 1 if there are none."""
+    kept = 1.0 - jnp.sum(jnp.where(exists, 0.0, shares))
+    return jnp.where(kept > 0, kept, 1.0)
 
 
 def _score(gram: Array, q: float, given: jnp.dtype) -> Array:

@@ -253,7 +253,7 @@ def _utilities(
     checks.size(num_thresholds, "num_thresholds", low=2)
     checks.positive(c, "c")
     _, negative = _kinds(labels, counts)
-    ordered = jnp.sort(jnp.where(negative, distances, jnp.inf).ravel())
+    ordered = jnp.sort(jnp.append(jnp.where(negative, distances, jnp.inf), jnp.inf))
     number = jnp.sum(negative)
     place = jnp.ceil(jnp.array(far_range) * number * (1 - 1e-6)).astype(jnp.int32) - 1
     ends = jnp.where(number > 0, ordered[jnp.clip(place, 0, jnp.maximum(number - 1, 0))], 0.0)

@@ -153,7 +153,7 @@ def prediction_oscillation(current: ArrayLike, banked: ArrayLike, *, where: Arra
       banked: float [..., C], q, those of an earlier epoch.
       where: bool [...], True where an example counts; the others give 0.
     Returns:
-      float32 or wider [...], >= 0 up to 1e-8; 0 where nothing has changed.
+      float32 or wider [...], >= 0 up to 1e-8 for every class; 0, up to that, where nothing has changed.
     Raises:
       ValueError: shapes do not agree.
       TypeError: current or banked are not floating point, or where is not boolean.

@@ -34,7 +34,8 @@ def diswot_score(
               - \frac1{K C} \sum_{k=1}^K \big\|\tilde G(g_k^S) - \tilde G(g_k^T)\big\|_F^2
 
     with :math:`\tilde G(X)` the rows of :math:`X X^\top` at length 1, F the features of the inputs, and :math:`g_k`, a
-    column of C channels, the gradient of the loss by the head's weights for class k.
+    column of C channels, the gradient of the loss by the head's weights for class k. Scores that were made with
+    different numbers of channels do not compare: what the semantic part expects of chance depends on C.
 
     Args:
       student_features: float [B, ...], before the head; rows are flattened.

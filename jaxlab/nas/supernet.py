@@ -72,7 +72,7 @@ def mask_subnetwork(params: PyTree, dims: PyTree) -> PyTree:
     Returns:
       params with the same shapes and dtypes.
     Raises:
-      ValueError: dims has another structure, or more sizes than an array has axes.
+      ValueError: dims has another structure, more sizes than an array has axes, or a static size below 0.
       TypeError: a size is not an integer.
 
     >>> print(mask_subnetwork({"bias": jnp.ones(4)}, {"bias": (3,)})["bias"])
@@ -86,6 +86,8 @@ def mask_subnetwork(params: PyTree, dims: PyTree) -> PyTree:
         owned = jnp.ones((), bool)
         for axis, size in enumerate(sizes):
             if size is not None:
+                if checks.is_static(size):
+                    checks.size(size, "dims", 0)
                 inside = jnp.arange(array.shape[axis]) < checks.rank(checks.integer(size, "dims"), "dims", 0)
                 owned &= inside.reshape(-1, *(1,) * (array.ndim - axis - 1))
         # A product would turn what is not finite outside the sub-network into NaN inside.
@@ -285,7 +287,7 @@ def shared_stem_ensemble(
     >>> print(jnp.exp(out))
     [[0.5 0.5]]
 
-    Reference: Chen et al., as in ``operator_scores``, paper text; the mean of probabilities is recalled.
+    Reference: Chen et al., as in ``operator_scores``, recalled.
     """
     paths = checks.rank(checks.integer(paths, "paths"), "paths", 2, layout="[M, L]")
     checks.size(paths.shape[0], "the number of members in paths")

@@ -189,7 +189,7 @@ def _layer(
     heads = checks.size(heads, "heads")
     if width % heads:
         raise ValueError(f"heads must divide the width {width} of x, got {heads}")
-    if isinstance(dropout, (int, float)) and not 0 <= dropout < 1:
+    if checks.is_static(dropout) and not 0 <= dropout < 1:
         raise ValueError(f"dropout must lie in [0, 1), got {dropout!r}")
     mask = checks.mask(where, "where", (size,))
     counts = jnp.ones(size, bool) if mask is None else mask

@@ -57,7 +57,7 @@ def redilate_conv(
     size = _odd_kernel(kernel)
     if kernel.shape[2] != inputs:
         raise ValueError(f"x must have as many channels as kernel has inputs ({kernel.shape[2]}), got {inputs}")
-    if not isinstance(factor, int | float):
+    if not checks.is_static(factor):
         raise TypeError(f"factor must be a static number, got {type(factor).__name__}")
     checks.positive(factor, "factor")
     checks.size(stride, "stride")

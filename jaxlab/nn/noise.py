@@ -125,7 +125,7 @@ def drop_block(key: Array, x: ArrayLike, *, rate: ArrayLike, block_size: int) ->
     if height < 1 or width < 1:
         raise ValueError(f"x must have shape [B, H, W, C] with H, W >= 1, got {list(x.shape)}")
     side = min(checks.size(block_size, "block_size"), height, width)
-    if isinstance(rate, (int, float)) and not 0 <= rate < 1:
+    if checks.is_static(rate) and not 0 <= rate < 1:
         raise ValueError(f"rate must lie in [0, 1), got {rate!r}")
     places = (height - side + 1, width - side + 1)
     gamma = jnp.asarray(rate, jnp.float32) * (height * width / (side**2 * places[0] * places[1]))

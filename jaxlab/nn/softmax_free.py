@@ -22,16 +22,16 @@ def newton_inverse(matrix: ArrayLike, *, num_iters: int = 20, ridge: float = 0.0
     .. math:: V_0 = \alpha B^\top, \quad V \leftarrow 2 V - V B V, \quad B = A + \rho I, \qquad
               \bar A = -V^\top \bar V V^\top
 
-    The step :math:`\alpha = 1.8 / (\|A\|_1 \|A\|_\infty)` is safe: the norms bound the largest singular value. The
-    residual I - V B is squared by every iteration, so 20 of them reach condition numbers of about 1e5 in the square.
-    A singular B gives its pseudo-inverse, as far as the iterations get.
+    The step :math:`\alpha = 1.8 / ((\|A\|_1 + \rho)(\|A\|_\infty + \rho))` is safe: the norms bound the largest
+    singular value of B. The residual I - V B is squared by every iteration, so 20 of them reach condition numbers of
+    about 1e5 in the square. A singular B gives its pseudo-inverse, as far as the iterations get.
 
     Args:
       matrix: float [..., M, M], A.
       num_iters: static, >= 1.
       ridge: added to the diagonal, >= 0, static.
-      line_search: static; begin at alpha = 2 over the norms and halve it, at most ten times, until no column of
-        |I - A V_0| sums to more than 1.01. This is the beginning of the normalised attention.
+      line_search: static; halve alpha, at most ten times, until no column of |I - A V_0| sums to more than 1.01. This
+        is the beginning of the normalised attention.
     Returns:
       float32 (wider if matrix is) [..., M, M].
     Raises:
@@ -43,7 +43,9 @@ def newton_inverse(matrix: ArrayLike, *, num_iters: int = 20, ridge: float = 0.0
      [0.   0.25]]
 
     Reference: Lu et al., "Softmax-free Linear Transformers" (2024); iteration, ridge and backward pass checked against
-    the authors' code, which takes one alpha for a whole batch in the normalised form.
+    the authors' code. There alpha has the norms of A alone, with which a large ridge diverges, and with the line search
+    2 in place of 1.8, with which an eigenvalue that reaches the bound is never inverted (that of the identity, say);
+    and the normalised form takes one alpha for a whole batch.
     """
     matrix = checks.floating(matrix, "matrix")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
@@ -59,8 +61,8 @@ def _newton(matrix: Array, num_iters: int, ridge: float, line_search: bool) -> A
     eye = jnp.eye(matrix.shape[-1], dtype=matrix.dtype)
     size = jnp.abs(matrix)
     norms = (jnp.max(jnp.sum(size, axis, keepdims=True), (-1, -2), keepdims=True) for axis in (-1, -2))
-    bound = functools.reduce(jnp.multiply, norms)
-    alpha = (2.0 if line_search else 1.8) / jnp.where(bound > 0, bound, 1.0)
+    bound = functools.reduce(jnp.multiply, (norm + ridge for norm in norms))
+    alpha = 1.8 / jnp.where(bound > 0, bound, 1.0)
     transposed = jnp.swapaxes(matrix, -1, -2)
     if line_search:
         square = product(matrix, transposed)

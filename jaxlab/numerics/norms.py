@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlab import checks
-from jaxlab.typing import Array, ArrayLike
+from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["accumulation_dtype", "masked_mean", "normalize", "safe_sqrt", "segment_mean"]
 
@@ -14,12 +14,26 @@ def accumulation_dtype(*arrays: Array) -> jnp.dtype:
     return jnp.result_type(jnp.float32, *(a.dtype for a in arrays if jnp.issubdtype(a.dtype, jnp.floating)))
 
 
-def safe_sqrt(x: Array) -> Array:
-    """The square root of what is above 0, and elsewhere 0 with gradient 0 (the root's own gradient at 0 is infinite).
+def state_dtype(dtype: DTypeLike | None, *like: Array) -> jnp.dtype:
+    """The dtype of a state: what was asked, else float32 or the width of ``like``; never narrower than float32."""
+    if dtype is None:
+        return jnp.result_type(jnp.float32, *(a.dtype for a in like))
+    if not jnp.issubdtype(dtype, jnp.floating) or jnp.finfo(dtype).bits < 32:
+        raise TypeError(f"dtype must be float32 or float64 (sums in bfloat16 lose counts), got {jnp.dtype(dtype).name}")
+    result = jax.dtypes.canonicalize_dtype(dtype)
+    if result != jnp.dtype(dtype):
+        raise TypeError(
+            f"dtype is {jnp.dtype(dtype).name} but 64-bit is off: jax.config.update('jax_enable_x64', True)"
+        )
+    return result
 
-    The inner ``where`` keeps 0 away from the root: a gradient of infinity times 0 would be NaN.
+
+def safe_sqrt(x: Array) -> Array:
+    """The square root of what is above 0, and 0 with gradient 0 below (the root's own gradient at 0 is infinite).
+
+    The inner ``where`` keeps 0 away from the root: a gradient of infinity times 0 would be NaN. NaN stays NaN.
     """
-    some = x > 0
+    some = ~(x <= 0)
     return jnp.where(some, jnp.sqrt(jnp.where(some, x, 1.0)), 0.0)
 
 

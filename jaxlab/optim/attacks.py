@@ -70,7 +70,7 @@ def _limits(bounds: tuple[ArrayLike, ArrayLike] | None, dtype: DTypeLike) -> tup
     if not isinstance(bounds, (tuple, list)) or len(bounds) != 2:
         raise ValueError(f"bounds must be a pair (low, high), got {bounds!r}")
     low, high = bounds
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and not low < high:
+    if checks.is_static(low) and checks.is_static(high) and not low < high:
         raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
     return jnp.asarray(low, dtype), jnp.asarray(high, dtype)
 

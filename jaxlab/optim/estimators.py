@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.losses.density import energies, log_mean_weight, mean_over
-from jaxlab.typing import Array, ArrayLike
+from jaxlab.numerics.norms import state_dtype
+from jaxlab.typing import Array, ArrayLike, DTypeLike
 
 __all__ = ["MecoState", "meco_init", "meco_surrogate"]
 
@@ -15,22 +16,26 @@ __all__ = ["MecoState", "meco_init", "meco_surrogate"]
 class MecoState(NamedTuple):
     """The running estimate of a density's normaliser."""
 
-    log_u: Array  # float32 [], its logarithm
+    log_u: Array  # float32 or float64 [], its logarithm
     count: Array  # type: ignore[assignment]  # int32 [], steps taken
 
 
-def meco_init() -> MecoState:
+def meco_init(*, dtype: DTypeLike | None = None) -> MecoState:
     """No estimate yet: the first step takes the mean of its own draws.
 
+    Args:
+      dtype: of the estimate; None is float32.
     Returns:
       MecoState of zeros.
+    Raises:
+      TypeError: dtype is narrower than float32, or not a float.
 
     >>> print(meco_init().count)
     0
 
     Reference: as ``meco_surrogate``.
     """
-    return MecoState(jnp.float32(0.0), jnp.int32(0))
+    return MecoState(jnp.zeros((), state_dtype(dtype)), jnp.int32(0))
 
 
 def meco_surrogate(
@@ -50,8 +55,8 @@ def meco_surrogate(
               \ell = \frac1B \sum_x E(x) + \frac1M \sum_z \frac{e^{-E(z)}}{q(z)\, \bar u_t}
 
     where u-bar takes no gradient: the loss is log Z's gradient with the inner mean averaged over steps, so that few
-    draws a step are enough. Its value means nothing; :math:`\frac1B \sum E + \log u_t` estimates the likelihood. No
-    weight exceeds M / beta. The averages of the gradient are those of the optimiser (its momentum).
+    draws a step are enough. Its value means nothing; :math:`\frac1B \sum E + \log u_t` estimates the negative
+    log-likelihood. No weight exceeds M / beta. The averages of the gradient are those of the optimiser (its momentum).
 
     Args:
       state: from ``meco_init`` or the last step; keep it with the parameters.
@@ -66,7 +71,7 @@ def meco_surrogate(
       (float32 or wider scalar, MecoState).
     Raises:
       ValueError: shapes do not agree, or a static beta outside (0, 1].
-      TypeError: an array is not floating point, or a mask not boolean.
+      TypeError: an array is not floating point or wider than the state, or a mask not boolean.
 
     >>> zeros = jnp.zeros(2)
     >>> loss, state = meco_surrogate(meco_init(), jnp.ones(1), zeros, zeros - jnp.log(3.0))
@@ -80,6 +85,8 @@ def meco_surrogate(
     data, _, counts = energies(data_energy, where, "data_energy")
     noise, log_q, drawn = energies(noise_energy, noise_where, "noise_energy", noise_log_q, "noise_log_q")
     log_weights = -noise - log_q
+    for array, name in ((data, "data_energy"), (log_weights, "noise_energy")):
+        checks.not_wider(array, name, state.log_u.dtype)
     some = jnp.any(drawn)
     if axis_name is not None:
         some = jax.lax.pmax(some.astype(jnp.int32), axis_name) > 0

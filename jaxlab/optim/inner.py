@@ -151,7 +151,7 @@ def early_stop_update(
     Returns:
       EarlyStop; after ``stop`` it goes on counting.
     Raises:
-      ValueError: value is no scalar, patience < 1, a static tolerance < 0 or momentum outside [0, 1].
+      ValueError: value is no scalar, patience < 1, a static tolerance < 0 or momentum outside [0, 1).
       TypeError: value is not floating point.
 
     >>> state = early_stop_init()
@@ -166,7 +166,8 @@ def early_stop_update(
     value = checks.rank(checks.floating(value, "value"), "value", 0, layout="[]")
     checks.size(patience, "patience")
     checks.at_least(tolerance, "tolerance", 0.0)
-    checks.in_range(momentum, "momentum", 0.0, 1.0)
+    if checks.is_static(momentum) and not 0 <= momentum < 1:
+        raise ValueError(f"momentum must lie in [0, 1), got {momentum!r}")
     wide = value.astype(state.average.dtype)
     known, first = ~jnp.isnan(wide), state.count == 0
     mixed = jnp.where(first, wide, momentum * jnp.where(first, 0.0, state.average) + (1.0 - momentum) * wide)

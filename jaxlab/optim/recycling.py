@@ -188,7 +188,7 @@ def gcrodr(
       x0: float [N], the start; None is 0.
       restart: m, static: directions of a cycle.
       num_recycle: k, static, 0 <= k < m: directions that are kept.
-      tol: relative tolerance, >= 0.
+      tol: relative tolerance, >= 0; 1e-5 is what float32 reaches, published 1e-8.
       atol: absolute tolerance, >= 0.
       max_restarts: static, >= 1: cycles at most.
       precond: M, from [N] to [N], linear, near the inverse of A, applied on the right.
@@ -257,7 +257,7 @@ def gcrodr_sequence(
       recycle: for the first system, from an earlier sequence; None begins with a cycle of GMRES.
       restart: as in ``gcrodr``.
       num_recycle: as in ``gcrodr``.
-      tol: as in ``gcrodr``.
+      tol: as in ``gcrodr``: 1e-5 is what float32 reaches, published 1e-8.
       atol: as in ``gcrodr``.
       max_restarts: as in ``gcrodr``.
       precond: ``precond(params[t], x)``, as in ``gcrodr``.

@@ -108,7 +108,7 @@ def perturbed_gradient(
       weight: w; 0 is the plain gradient.
       shifted_batch: the batch of the second gradient, such as other views of the first; None takes ``batch`` again.
     Returns:
-      A pytree like params, in float32 or wider; the plain gradient where that is 0.
+      A pytree like params, in float32 or wider; without a shifted batch the plain gradient where that is 0.
     Raises:
       ValueError: a static rho < 0.
       TypeError: a leaf of params is not floating point.

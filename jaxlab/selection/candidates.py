@@ -49,7 +49,9 @@ def best_of_candidates(scores: ArrayLike, *, thresholds: ArrayLike, weights: Arr
         _per_score(value, name, wide) for value, name in ((thresholds, "thresholds"), (weights, "weights"))
     )
     known = ~jnp.any(jnp.isnan(wide), axis=-1)
-    total = jnp.where(known, jnp.sum(jnp.where(known[..., None], wide, 0.0) * factors, axis=-1), -jnp.inf)
+    # A mark of weight 0 does not count, even if it is infinite.
+    weighted = jnp.where(known[..., None] & (factors != 0), wide, 0.0) * factors
+    total = jnp.where(known, jnp.sum(weighted, axis=-1), -jnp.inf)
     passes = known & jnp.all(jnp.where(known[..., None], wide, 0.0) >= bounds, axis=-1)
     keep = jnp.any(passes, axis=1)
     index = jnp.argmax(jnp.where(passes | ~keep[:, None], total, -jnp.inf), axis=1)

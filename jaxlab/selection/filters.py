@@ -31,7 +31,7 @@ def threshold_filter(scores: ArrayLike, *, low: ArrayLike | None = None, high: A
     Reference: the second filter of Wu et al., "InsViE-1M" (2025), inferred from its description; standard.
     """
     scores = checks.rank(checks.floating(scores, "scores"), "scores", (1, 2), layout="[N] or [N, S]")
-    if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+    if checks.is_static(low) and checks.is_static(high) and low > high:
         raise ValueError(f"low must not be above high, got {low!r} and {high!r}")
     wide = scores.astype(accumulation_dtype(scores))
     keep = ~jnp.isnan(wide)

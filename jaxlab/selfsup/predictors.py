@@ -125,7 +125,7 @@ def direct_pred_update(
       floor: kappa > 0, the smallest eigenvalue (before the power where eps is inside).
     Returns:
       float32 or wider [D, D], symmetric and positive definite; it commutes with C, and scaling C does not change it.
-      C = 0 gives max(eps, floor) on the diagonal.
+      C = 0 gives max(eps, floor) on the diagonal (to the power where eps is inside).
     Raises:
       ValueError: corr is not square, or a static power or floor <= 0.
       TypeError: corr is not floating point.

@@ -35,7 +35,8 @@ def npo(log_prob: ArrayLike, ref_log_prob: ArrayLike, *, beta: ArrayLike = 0.1) 
     13.8629
 
     Reference: Zhang et al., "Negative Preference Optimization: From Catastrophic Collapse to Effective Unlearning"
-    (2024), checked against the authors' code; the form for errors from Meng et al., "EchoMimicV3" (2025), paper text.
+    (2024), checked against the authors' code; the form for errors from Meng et al., "EchoMimicV3" (2025), inferred from
+    its abstract.
     """
     checks.positive(beta, "beta")
     log_prob, ref = checks.floating(log_prob, "log_prob"), checks.floating(ref_log_prob, "ref_log_prob")

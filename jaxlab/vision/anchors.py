@@ -253,7 +253,7 @@ def prior_bias(num_positive: ArrayLike, num_valid: ArrayLike, *, num_classes: in
     classes = checks.size(num_classes, "num_classes")
     checks.positive(num_positive, "num_positive")
     checks.positive(num_valid, "num_valid")
-    if isinstance(num_positive, int | float) and isinstance(num_valid, int | float):
+    if checks.is_static(num_positive) and checks.is_static(num_valid):
         checks.in_range(num_positive, "num_positive", 0, num_valid)
         if num_positive == classes * num_valid:
             raise ValueError(f"num_positive must be below num_valid, got {num_positive!r} and {num_valid!r}")

@@ -87,7 +87,7 @@ def assign_iou(
     """
     checks.in_range(positive, "positive", 0.0, 1.0)
     checks.in_range(negative, "negative", 0.0, 1.0)
-    if isinstance(positive, int | float) and isinstance(negative, int | float) and negative > positive:
+    if checks.is_static(positive) and checks.is_static(negative) and negative > positive:
         raise ValueError(f"negative must be at most positive ({positive!r}), got {negative!r}")
     anchors, boxes, exists = _inputs(anchors, boxes, box_where)
     overlaps = jnp.where(exists, box_iou(anchors, boxes), -1.0)
@@ -156,8 +156,10 @@ def assign_atss(
     )
     near, whole = anchors[candidates], boxes[:, None]  # [M, K, 4]
     overlaps = box_iou(near, whole, pairwise=False)
-    spread = jnp.std(overlaps, axis=1, ddof=1) if candidates.shape[1] > 1 else jnp.zeros(boxes.shape[0])
-    enough = overlaps >= (jnp.mean(overlaps, axis=1) + spread)[:, None]
+    # From the first one on, so that equal overlaps have a mean that no rounding lifts above them.
+    ahead = overlaps - overlaps[:, :1]
+    spread = jnp.std(ahead, axis=1, ddof=1) if candidates.shape[1] > 1 else jnp.zeros(boxes.shape[0])
+    enough = ahead >= (jnp.mean(ahead, axis=1) + spread)[:, None]
     center = 0.5 * (near[..., :2] + near[..., 2:])
     margin = jnp.minimum(jnp.min(center - whole[..., :2], axis=-1), jnp.min(whole[..., 2:] - center, axis=-1))
     chosen = enough & (margin > INSIDE) & exists[:, None]
@@ -209,7 +211,7 @@ def assign_center_region(
     """
     checks.at_least(positive_scale, "positive_scale", 0)
     checks.at_least(ignore_scale, "ignore_scale", 0)
-    if isinstance(positive_scale, int | float) and isinstance(ignore_scale, int | float):
+    if checks.is_static(positive_scale) and checks.is_static(ignore_scale):
         checks.at_least(ignore_scale, "ignore_scale", positive_scale)
     cells, boxes, exists = _inputs(cells, boxes, box_where, name="cells")
     if boxes.shape[0] == 0:

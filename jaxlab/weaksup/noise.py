@@ -94,7 +94,7 @@ def transition_biased(
     Returns:
       float32 [C, C], rows sum to 1, the diagonal is 0.
     Raises:
-      ValueError: num_classes < 2, or levels is not [L] with L >= 1.
+      ValueError: num_classes < 2, levels is not [L] with L >= 1, or static levels are negative or all 0.
       TypeError: num_classes is not a static integer, or levels are not floating point.
 
     >>> print(jnp.sort(transition_biased(jax.random.key(0), 4), axis=1)[0])
@@ -108,6 +108,8 @@ def transition_biased(
     if level.shape[0] == 0:
         raise ValueError("levels must have shape [L] with L >= 1, got [0]")
     wrong = num_classes - 1
+    if not isinstance(level, jax.core.Tracer) and (jnp.any(level < 0) or jnp.sum(level[:wrong]) == 0):
+        raise ValueError(f"levels must be >= 0 and not all 0 among the first {wrong}, got {level.tolist()}")
     dealt = level[jnp.arange(wrong) % level.shape[0]]
     order = jnp.argsort(jax.random.uniform(key, (num_classes, wrong)), axis=1)
     rows = (dealt / jnp.sum(dealt))[order]

@@ -14,7 +14,7 @@ from jaxlab.vision import masked_average_pool
 
 __all__ = ["PixelClassifier", "repri_adapt", "repri_init", "repri_loss", "repri_probs"]
 
-EPS = 1e-10  # inside every logarithm, as published
+EPS = 1e-10  # keeps every logarithm finite, as published
 
 
 class PixelClassifier(NamedTuple):
@@ -155,16 +155,17 @@ def repri_loss(
       support: float [S, H, W, D].
       mask: bool [S, H, W], True on the foreground.
       query: float [H, W, D].
-      prior: pi, the share of the foreground, in (0, 1); it passes no gradient.
+      prior: pi, the share of the foreground, in [0, 1]; it passes no gradient.
       kl_weight: weight of the divergence.
       entropy_weight: weight of the entropy.
       scale: tau.
       where: bool [S, H, W], True where a support pixel is labelled.
       query_where: bool [H, W], True where a query pixel counts.
     Returns:
-      float32 or wider scalar. Logs are of p + 1e-10.
+      float32 or wider scalar. Logs are of p + 1e-10, those of the divergence of max(p, 1e-10) instead (published: the
+      sum), which is finite at a prior of 0 or 1 too.
     Raises:
-      ValueError: shapes do not agree.
+      ValueError: shapes do not agree, or a static prior outside [0, 1].
       TypeError: features are not floating point, or a mask is not boolean.
 
     >>> pixels, mask = jnp.array([[[1.0, 0.0], [0.0, 1.0]]]), jnp.array([[True, False]])
@@ -176,12 +177,15 @@ def repri_loss(
     Reference: Boudiaf et al., "Few-Shot Segmentation Without Meta-Learning: A Good Transductive Inference Is All You
     Need?" (2021). Checked against the authors' code.
     """
+    checks.in_range(prior, "prior", 0.0, 1.0)
     support, query, foreground, labelled, counts = _episode(support, mask, query, where, query_where)
     on_support, on_query = (_both_probs(classifier, features, scale) for features in (support, query))
     fit = masked_mean(-jnp.log(jnp.where(foreground, *on_support) + EPS), labelled)
     shares = [masked_mean(p, counts) for p in on_query]
     pi = jax.lax.stop_gradient(jnp.asarray(prior, shares[0].dtype))
-    divergence = sum(p * jnp.log((p + EPS) / (q + EPS)) for p, q in zip(shares, (pi, 1.0 - pi), strict=True))
+    # Compiled, (1 - pi) + EPS becomes (1 + EPS) - pi, which is 0 in float32 where pi is 1.
+    floored = ((p, jnp.maximum(p, EPS), jnp.maximum(q, EPS)) for p, q in zip(shares, (pi, 1.0 - pi), strict=True))
+    divergence = sum(p * jnp.log(above / below) for p, above, below in floored)
     doubt = masked_mean(-sum(p * jnp.log(p + EPS) for p in on_query), counts)
     return fit + kl_weight * divergence + entropy_weight * doubt
 
@@ -225,7 +229,7 @@ def repri_adapt(
     Returns:
       PixelClassifier; ``repri_probs(...) > 0.5`` is the mask. Everything works under ``vmap`` over episodes.
     Raises:
-      ValueError: shapes do not agree, or num_steps < 0.
+      ValueError: shapes do not agree, num_steps < 0, or a static prior outside [0, 1].
       TypeError: features are not floating point, a mask is not boolean, or num_steps is not a static integer.
 
     >>> pixels, mask = jnp.array([[[1.0, 0.1], [0.1, 1.0]]]), jnp.array([[True, False]])
@@ -237,6 +241,8 @@ def repri_adapt(
     """
     checks.size(num_steps, "num_steps", 0)
     checks.size(update_at, "update_at")
+    if prior is not None:
+        checks.in_range(prior, "prior", 0.0, 1.0)
     episode: dict[str, Any] = {"scale": scale, "where": where, "query_where": query_where}
     start = repri_init(support, mask, query, **episode)
     shots = jnp.shape(support)[0]

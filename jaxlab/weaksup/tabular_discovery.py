@@ -127,7 +127,7 @@ def mst_bandwidth(sq_dists: ArrayLike, *, min_dist: ArrayLike = 0.5, where: Arra
     Reference: Troisemaine et al., "A Practical Approach to Novel Class Discovery in Tabular Data" (2024). Checked
     against the authors' code, whose comment promises mu for the longest edge.
     """
-    if isinstance(min_dist, int | float) and not 0 < min_dist < 1:
+    if checks.is_static(min_dist) and not 0 < min_dist < 1:
         raise ValueError(f"min_dist must lie in (0, 1), got {min_dist!r}")
     longest = jnp.max(minimum_spanning_tree(sq_dists, where=where).length)
     squared = -jnp.where(longest > 0, longest, 1.0) / jnp.log(jnp.asarray(min_dist, longest.dtype))

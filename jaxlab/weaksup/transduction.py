@@ -250,7 +250,7 @@ def transductive_clustering(
     queries = jnp.where(counts[:, None], queries, 0.0)
     start, shots = segment_mean(support, labels, num_classes)
     exists, weight = shots > 0, shots.astype(start.dtype) * keep_support
-    smooth = not (isinstance(strength, int | float) and strength == 0) and queries.shape[0] > 1
+    smooth = not (checks.is_static(strength) and strength == 0) and queries.shape[0] > 1
     affinity = (
         knn_affinity(queries, k=min(k, queries.shape[0] - 1), where=mask).astype(queries.dtype)
         if smooth

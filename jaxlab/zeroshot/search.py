@@ -137,7 +137,8 @@ def greedy_prompt_search(
             return jnp.asarray(error, accumulation_dtype(error)), jnp.asarray(prior, accumulation_dtype(prior))
 
         errors, priors = jax.lax.map(measure, candidates, batch_size=block)
-        objective = errors - beta * priors
+        # Where the prior has no weight, one of -inf must not make a NaN.
+        objective = errors - jnp.where(beta == 0, 0.0, beta * jnp.where(beta == 0, 0.0, priors))
         best = jnp.argmax(jnp.where(objective <= jnp.min(objective), priors, -jnp.inf))
         return tokens.at[place].set(candidates[best]), (errors[best], priors[best], objective[best])
 

@@ -43,6 +43,13 @@ def test_numbers():
     np.testing.assert_allclose(solve(2).singular_values, [1.305041, 1.161279, 1.032619], atol=2e-6)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_no_gradient_passes(depth):
+    whole = lambda counts, decay: jnp.sum(jnp.stack(solve(depth, counts, (decay, decay))))  # noqa: E731
+    for slope in jax.grad(whole, argnums=(0, 1))(jnp.asarray(COUNTS), jnp.float32(1e-3)):
+        np.testing.assert_array_equal(slope, 0.0)
+
+
 @pytest.mark.parametrize("depth", [1, 2, 3])
 def test_it_is_stationary(depth):
     with jax.enable_x64(True):

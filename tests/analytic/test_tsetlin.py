@@ -208,6 +208,7 @@ STATE = machine(np.ones((2, 2, 6)), 5)
         (lambda: analytic.tsetlin_predict(STATE, np.ones((4, 3))), TypeError, "x must be boolean"),
         (lambda: analytic.tsetlin_predict(STATE, np.ones((4, 2), bool)), ValueError, r"x must have shape \[..., 3\]"),
         (lambda: analytic.tsetlin_predict(STATE, np.ones((4, 3), bool), threshold=0), ValueError, "threshold must be"),
+        (lambda: analytic.tsetlin_predict(STATE, np.ones((4, 3), bool), threshold=0.5), TypeError, "threshold must"),
     ],
 )
 def test_bad_input(call, error, words):

@@ -1,6 +1,7 @@
 """The key-value bottleneck over a stream, and heads put together."""
 
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -24,9 +25,39 @@ def test_keys_lie_among_the_queries():
     for head in range(8):
         random_rows = cdist(queries[head], queries[head][:10]).min(1).mean()
         assert cdist(queries[head], KEYS[head]).min(1).mean() < random_rows
+    start = continual.fit_keys(jax.random.key(1), X, PROJECTION, num_keys=10, num_iters=0)
+    for head in range(8):  # the same key starts from the same rows, and the updates leave them
+        before, after = (cdist(queries[head], keys[head]).min(1).mean() for keys in (start, KEYS))
+        assert after < 0.9 * before
     few = continual.fit_keys(jax.random.key(1), X, PROJECTION, num_keys=3, num_iters=0, where=np.arange(120) < 3)
     for head in range(8):  # three rows for three keys: each is taken once
         np.testing.assert_allclose(cdist(queries[head][:3], few[head]).min(1), 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.8])
+def test_an_update_by_hand(decay):
+    fit = partial(continual.fit_keys, jax.random.key(2), X, PROJECTION[:1], num_keys=3, decay=decay)
+    start, once = np.asarray(fit(num_iters=0))[0], fit(num_iters=1)[0]
+    rows = X @ PROJECTION[0]
+    near = np.eye(3)[cdist(rows, start).argmin(1)]
+    count = decay + (1 - decay) * near.sum(0)  # every key counts as one row at first
+    expected = (decay * start + (1 - decay) * near.T @ rows) / count[:, None]
+    np.testing.assert_allclose(once, expected, atol=1e-3)
+    assert np.abs(expected - start).max() > 0.5
+
+
+def test_a_key_that_serves_no_row_is_moved():
+    rows, one = np.zeros((8, 1), np.float32), np.ones((1, 1, 1), np.float32)
+    rows[5:7, 0] = 9.0, 20.0  # keys that start at 0, 0 and 9 stay: one serves both of these rows, and one serves none
+
+    @jax.jit
+    def fit(threshold):
+        options = {"num_keys": 3, "num_iters": 100, "decay": 0.0, "threshold": threshold}
+        keys = jax.random.split(jax.random.key(0), 20)
+        return jax.vmap(lambda key: jnp.sort(continual.fit_keys(key, rows, one, **options)[0, :, 0]))(keys)
+
+    np.testing.assert_allclose(fit(0.5), np.tile([0.0, 9.0, 20.0], (20, 1)), atol=1e-3)
+    assert np.any(np.all(np.abs(fit(0.0) - jnp.array([0.0, 0.0, 14.5])) < 1e-3, axis=1))
 
 
 def test_a_stream_of_classes_is_kept():
@@ -92,6 +123,27 @@ def test_block_diagonal_logits():
     expected = np.zeros_like(each)
     expected[2, :, 0] = expected[0, :, 1] = expected[0, :, 2] = 1
     np.testing.assert_array_equal(gradient, expected)
+
+
+ONE_OF_EACH, CHUNK = np.arange(4), X[::30]
+BAD_CHUNKS = {
+    "rank": (CHUNK[0], ONE_OF_EACH, None, ValueError, "x must have shape [N, D]"),
+    "width": (CHUNK[:, :3], ONE_OF_EACH, None, ValueError, "x must have shape [N, 4], got [4, 3]"),
+    "integers": (CHUNK.astype(int), ONE_OF_EACH, None, TypeError, "x must be floating point"),
+    "floats": (CHUNK, ONE_OF_EACH.astype(float), None, TypeError, "labels must hold integers"),
+    "column": (CHUNK, ONE_OF_EACH[:, None], None, ValueError, "labels must have shape [N]"),
+    "fewer": (CHUNK[:1], ONE_OF_EACH, None, ValueError, "x and labels must agree"),
+    "where": (CHUNK, ONE_OF_EACH, np.ones(4, int), TypeError, "where must be boolean"),
+    "length": (CHUNK, ONE_OF_EACH, np.ones(1, bool), ValueError, "where must have shape [4]"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CHUNKS)
+def test_bad_chunks(name):
+    x, labels, where, error, message = BAD_CHUNKS[name]
+    learner = continual.key_value_bottleneck(4, PROJECTION, KEYS)
+    with pytest.raises(error, match=re.escape(message)):
+        learner.update(learner.init(jax.random.key(0)), x, labels, where=where)
 
 
 BAD = {

@@ -77,17 +77,16 @@ def test_losses_that_are_not_finite_are_told_and_not_taken_in():
     assert states.count[-1] == 8
 
 
-def choose(losses, means, active):
-    return tuple(
-        int(part)
-        for part in continual.select_expert(jnp.array(losses), jnp.array(means), jnp.full(3, 0.1), np.array(active))
-    )
+def choose(losses, means, active, **options):
+    choice = continual.select_expert(jnp.array(losses), jnp.array(means), jnp.full(3, 0.1), np.array(active), **options)
+    return tuple(int(part) for part in choice)
 
 
 def test_who_takes_over():
     yes, no = True, False
     assert choose([1.0, 0.2, 0.3], [0.1, 0.2, 0.2], [yes, yes, yes]) == (1, 0, 0)
     assert choose([0.6, 0.5, 9.0], [0.5, 0.1, 0.1], [yes, yes, no]) == (0, 0, 0)  # smallest loss, but out of line
+    assert choose([0.6, 0.5, 9.0], [0.5, 0.1, 0.1], [yes, yes, no], margin=0.2) == (1, 0, 0)  # by .1: forgiven
     assert choose([1.0, 1.0, 0.1], [0.1, 0.2, 0.1], [yes, yes, no]) == (2, 1, 0)  # who does not exist knows nothing
     assert choose([3.0, 2.0, 4.0], [0.1, 0.2, 0.1], [yes, yes, yes]) == (1, 0, 1)  # full: the best, and it is said
     assert choose([np.nan, 2.0, 4.0], [0.1, 0.2, 0.1], [yes, yes, yes]) == (1, 0, 1)

@@ -25,7 +25,8 @@ def predictor(mixture, process, kind):
         eps = -std * s
         data = centre + (x - centre - std * eps) / alpha
         velocity = derivative(process.alpha, t)[:, None] * (data - centre) + derivative(process.std, t)[:, None] * eps
-        kinds = {"score": s, "eps": eps, "x0": data, "v": velocity, "rotation": alpha * eps - std * (data - centre)}
+        rotation = alpha * process.unit * eps - std / process.unit * (data - centre)
+        kinds = {"score": s, "eps": eps, "x0": data, "v": velocity, "rotation": rotation}
         return kinds[kind]
 
     return predict

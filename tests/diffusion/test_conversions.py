@@ -58,6 +58,14 @@ def test_formulas_of_the_flows():
     np.testing.assert_allclose(rotation, v * 2 / np.pi, rtol=1e-4, atol=1e-5)
 
 
+def test_the_velocity_of_mean_reverting_processes_is_published():
+    """D = alpha x - (sigma / lambda) v + (1 - alpha) mu."""
+    process, v = process_named("mean_reverting"), jnp.asarray(rng.normal(size=(B, 2)), jnp.float32)
+    alpha, std = process.alpha(T)[:, None], process.std(T)[:, None]
+    got = convert(v, X, T, process=process, kind_in="rotation", kind_out="x0")
+    np.testing.assert_allclose(got, alpha * X - std / (50 / 255) * v + (1 - alpha) * CENTER, rtol=1e-5, atol=1e-6)
+
+
 def test_ends_of_time():
     linear, v = PROCESSES["linear_flow"], jnp.ones((1, 2))
     np.testing.assert_allclose(convert(v, X[:1], 1.0, process=linear, kind_in="v", kind_out="x0"), X[:1] - 1, atol=1e-6)

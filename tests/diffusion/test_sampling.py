@@ -278,6 +278,16 @@ def test_inpainting_samples_the_conditional_distribution():
     np.testing.assert_allclose(x[:, 1].mean(), rho * 1.5, atol=0.25)
 
 
+def test_the_mean_of_an_inpainted_sample_holds_what_is_known():
+    """Above time 0 the sample is noisy there, the mean is not."""
+    data, ts = jnp.full((B, 2), 5.0), jnp.linspace(1.0, 0.1, 6)
+    project = functools.partial(diffusion.inpaint, process=VP, data=data, known=jnp.array([True, False]))
+    run = functools.partial(sample, KEYS, X, ts, cond_fn=lambda x, t: -x, step=diffusion.reverse_diffusion(VP))
+    mean, noisy = (run(project=project, denoise=denoise).x for denoise in (True, False))
+    np.testing.assert_allclose(mean[:, 0], 5.0 * VP.alpha(0.1), rtol=1e-6)
+    assert float(jnp.abs(noisy[:, 0] - mean[:, 0]).min()) > 1e-3
+
+
 def test_inpainting_in_another_basis_holds_the_sum():
     turn = jnp.array([[1.0, 1.0], [1.0, -1.0]]) / jnp.sqrt(2.0)
     basis = (lambda z: z @ turn.T, lambda z: z @ turn)

@@ -54,7 +54,16 @@ def test_labels_are_those_of_the_definition(kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "share", "negative"), [("conjunction", 0.3, False), ("disjunction", 0.3, True), ("dnf", 0.35, False)]
+    ("kind", "share", "negative"),
+    [
+        ("conjunction", 0.3, False),
+        ("monotone_conjunction", 0.3, False),
+        ("taught_conjunction", 0.4, False),
+        ("taught_monotone_conjunction", 0.4, False),
+        ("disjunction", 0.3, True),
+        ("dnf", 0.35, False),
+        ("cnf", 0.3, True),
+    ],
 )
 def test_the_share_of_points_made_to_agree(kind, share, negative):
     rates, expected = [], []
@@ -65,7 +74,8 @@ def test_the_share_of_points_made_to_agree(kind, share, negative):
         corners = np.array(list(itertools.product([-1.0, 1.0], repeat=D)))
         truth = np.array([RULES[kind](corner, w) for corner in corners])
         base = np.mean(~truth if negative else truth)
-        rates.append(np.mean(y == (-1.0 if negative else 1.0)))
+        taught = int(np.abs(w).sum()) + 2 if kind.startswith("taught") else 0  # points of the teaching sequence
+        rates.append(np.mean(y[taught:] == (-1.0 if negative else 1.0)))
         expected.append(share + (1 - share) * base)
     assert len(rates) > 10
     np.testing.assert_allclose(np.mean(rates), np.mean(expected), atol=4 * 0.5 / np.sqrt(N * len(rates)))

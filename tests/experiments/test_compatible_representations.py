@@ -82,6 +82,18 @@ def test_losses_are_the_published_sums(objectives, name):
     )
 
 
+@pytest.mark.parametrize("mask", ["zero", "drop"])
+def test_a_later_model_is_drawn_to_the_previous_one(mask):
+    features = jnp.float32(rng.normal(size=(24, 4)))
+    scores = 10 * np.asarray(OLD, np.float64) @ unit(np.asarray(features)).T
+    differ = np.not_equal.outer(BATCH["y"], BATCH["y"])
+    summed = np.where(differ, np.exp(scores), mask == "zero").sum(1)
+    contrast = np.mean(np.log(summed) - np.diag(scores))
+    for later, expected in ((True, 0.1 * 0.7 + 0.9 * contrast), (False, 0.7)):
+        loss = compatible_representations.with_previous(jnp.array(0.7), features, BATCH, jnp.array(later), hoc=mask)
+        assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
 def test_rotations_are_trained_and_keep_the_geometry(objectives):
     for name, parts in (("oca", ("layer",)), ("bt2", ("p", "b"))):
         params = dict(objectives[name].params)

@@ -86,7 +86,19 @@ def plain_compiler():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-ROWS = ("erm", "coral", "sam", "drm_certain", "drm_mixed", "hgp", "full_tuning", "lora", "pego", "towers_lora", "glad")
+ROWS = (
+    "erm",
+    "coral",
+    "sam",
+    "drm_certain",
+    "drm_mixed",
+    "hgp",
+    "full_tuning",
+    "lora",
+    "pego",
+    "towers_augmented",
+    "glad",
+)
 
 
 def test_the_quick_run(quick_run, plain_compiler):
@@ -96,7 +108,7 @@ def test_the_quick_run(quick_run, plain_compiler):
     assert set(rows["left_out"]) == set(rows["turned_75"]) == set(ROWS[:5])
     assert set(rows["colour_lies"]) == {"erm", "coral", "hgp"}
     assert set(rows["adapted_60"]) == {"full_tuning", "lora", "pego"}
-    assert set(rows["novel"]) == {"towers_lora", "glad"}
+    assert set(rows["novel"]) == {"towers_augmented", "glad"}
     by_angle = {json.dumps(curves["by_angle"][name]) for name in ROWS[:5]}
     assert len(by_angle) > 3  # rows are methods of their own
     assert curves["adapted_by_angle"]["lora"] != curves["adapted_by_angle"]["full_tuning"]

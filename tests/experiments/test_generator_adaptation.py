@@ -23,6 +23,7 @@ def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     assert set(rows["diversity"]) == names - question.TOKEN
     assert set(rows["cluster_diversity"]) == set(rows["frechet"]) == question.FEW
     assert set(rows["accuracy"]) == question.TOKEN
+    np.testing.assert_allclose(rows["accuracy"]["mean_embedding"], 0.1, rtol=1e-6)  # of the same images for ten classes
     images = {name: np.array(x, float) for name, x in result["curves"]["adapted"].items()}
     for group in question.GROUPS.values():  # every method of a group does something of its own
         shown = [images[method.name] for method in group]

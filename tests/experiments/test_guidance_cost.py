@@ -193,6 +193,25 @@ def test_distances_are_shares():
     assert measures.relative(x, target, plain) == 0.25
 
 
+def test_images_that_are_too_good_are_no_imitation_either():
+    rows = {"frechet_3": {"agd_trajectory": np.array([2.0, 0.5, 1.0]), "cfg_tokens": np.ones(3)}}
+    (claim,) = [claim for claim in question.CLAIMS if "within 10 %" in claim.sentence]
+    np.testing.assert_allclose(claim.effect(rows), [np.log(2.0), -np.log(2.0), 0.0])
+    assert (claim.op, claim.threshold) == ("within", np.log(1.1))
+
+
+def test_an_adapter_asks_for_the_input_of_the_self_attention(setting, monkeypatch):
+    fed, given = [], []
+    params = token_students._adapters_init(NETS.noised, jax.random.key(0))
+    monkeypatch.setattr(
+        token_students.nn, "cross_attention_adapter", lambda params, x, *rest: fed.append(x) or jnp.zeros_like(x)
+    )
+    token_students.adapted(NETS.noised, setting.tokens, params, CONDITIONS, jnp.float32(3.0))(X, T)
+    keep = lambda layer, h, seen: given.append(seen) or h  # noqa: E731
+    token_denoiser.model(SMALL, setting.tokens, CONDITIONS, tokens=keep)(X, T)
+    np.testing.assert_array_equal(fed, given)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [({"samples": 5}, "samples"), ({"probes": 0}, "probes"), ({"steps": 10}, "steps"), ({"low": 0.9}, "low and high")],

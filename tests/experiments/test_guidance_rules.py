@@ -5,9 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import guidance_effects as effects
 from experiments import guidance_rules as question
 from experiments import guided_sampling as rules
 from experiments.assets import denoiser, token_denoiser
+from experiments.claims import judge
 from jaxlab import guidance
 
 SCALES = question.SCALES
@@ -16,14 +18,21 @@ SCALES = question.SCALES
 def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     result = quick_run(question)
-    assert {claim["verdict"] for claim in result["claims"]} == {"not judged"}
+    unmet = [claim for claim in result["claims"] if claim["verdict"] != "not judged"]
+    assert all("a distance that both have" in claim["sentence"] and claim["verdict"] == "not run" for claim in unmet)
     rows = {metric: {name: np.array(v) for name, v in row.items()} for metric, row in result["rows"].items()}
     names = {method.name for method in question.METHODS}
     metrics = ("frechet", "frechet_clipped", "saturation", "accuracy", "recall")
     shared = {question.name_of(metric, scale) for metric in metrics for scale in SCALES}
     assert all(set(rows[name]) == names for name in shared)
     of_two = {question.name_of(metric, s) for metric in ("thickness_accuracy", "both_accuracy") for s in SCALES}
-    assert set(rows) - shared == of_two
+    of_three = {question.name_of(metric, s) for metric in ("frechet", "accuracy") for s in effects.SMALL_SCALES}
+    assert set(rows) - shared == of_two | of_three | {"mean_share"}
+    assert all(set(rows[name]) == set(question.WHOLE_CURVES) for name in of_three)
+    curves = {name: np.array(values) for name, values in result["curves"]["frechet_by_scale"].items()}
+    assert {curve.shape[1] for curve in curves.values()} == {len(SCALES)}
+    np.testing.assert_allclose(curves["gfcg"][:, 0], rows["frechet_3"]["gfcg"], rtol=1e-6)
+    assert (rows["frechet_1.1"]["cfg"] < rows["frechet_2"]["cfg"]).all()
     assert all(set(rows[name]) == {"two_joint", "two_separate"} for name in of_two)
     for scale in SCALES:
         saturation = rows[question.name_of("saturation", scale)]
@@ -88,18 +97,67 @@ def test_a_classifier_moves_the_result_of_a_step_as_said():
     np.testing.assert_allclose(step(prediction) - step(cond), (3.0 - 1.0) * 0.25, rtol=1e-4)
 
 
+ALL = effects.SMALL_SCALES + SCALES
+
+
+def rows_of(curves):
+    """Rows of {metric: {method: values at no guidance or at every scale, [scales, seeds]}}."""
+    return {
+        f"{metric}_{scale:g}": {name: np.asarray(v[i] if len(v) == len(ALL) else v[0]) for name, v in table.items()}
+        for metric, table in curves.items()
+        for i, scale in enumerate(ALL)
+    }
+
+
 def test_accuracy_is_compared_at_the_same_distance():
-    rows = {f"frechet_{s:g}": {"none": [1.0], "cfg": [np.e * s]} for s in SCALES}
-    rows |= {f"accuracy_{s:g}": {"none": [0.5], "cfg": [0.9]} for s in SCALES}
-    middle = np.exp(0.5 * np.log(np.e * 3.0))
-    rows["frechet_3"]["gfcg"], rows["accuracy_3"]["gfcg"] = np.array([middle]), np.array([0.8])
-    effect = question._accuracy_at_equal_frechet("gfcg", "cfg", 3.0)(rows)
+    """The rival goes down to e^-1 and back up, past every distance in between twice: its better accuracy counts."""
+    rival, right = np.exp([[-1.0], [0.0], [1.0], [2.0], [3.0], [4.0], [5.0]]), [[0.6], [0.8], *[[0.9]] * 5]
+    own = np.exp([[0.2], [0.1], [0.0], [-0.25], [-0.5], [-3.0], [-4.0]])  # the last two are not among the rival's
+    rows = rows_of(
+        {
+            "frechet": {"none": [[1.0]], "cfg": rival, "gfcg": own},
+            "accuracy": {"none": [[0.5]], "cfg": right, "gfcg": [*[[0.0]] * 4, [0.8], [1.0], [1.0]]},
+        }
+    )
+    effect = effects.accuracy_at_equal_frechet("gfcg", "cfg")(rows)
     np.testing.assert_allclose(effect, [0.8 - 0.7], atol=1e-6)
+
+
+def test_curves_that_do_not_meet_are_not_judged():
+    """The first seed meets its rival at no guidance alone, the second nowhere: no mean over them is a verdict."""
+    up, down = np.linspace(1.1, 3.0, len(ALL)), np.linspace(0.9, 0.2, len(ALL))
+    own = np.stack([np.concatenate([[1.0], down[1:]]), down], axis=1)
+    curves = {"none": [[1.0, 1.0]], "cfg": np.stack([up, up], axis=1), "gfcg": own}
+    rows = rows_of({"frechet": curves, "accuracy": {**curves, "gfcg": np.ones((len(ALL), 2))}})
+    effect = effects.accuracy_at_equal_frechet("gfcg", "cfg")(rows)
+    np.testing.assert_allclose(effect, [0.0, np.nan])
+    claim = next(claim for claim in question.CLAIMS if claim.paper == 13)
+    assert judge(claim, rows, seeds=2).verdict == "not run"
+
+
+def test_a_falling_scale_is_held_against_its_mean_throughout():
+    """A rival whose distance is the square of its scale has 4 at the mean scale of 2, and 1 without guidance."""
+    rival, own = np.square(ALL)[:, None], np.square(np.multiply(ALL, 2 / 3))[:, None]
+    rows = rows_of({"frechet": {"none": [[1.0]], "cfg": rival, "cfg_dynamic": own * np.linspace(0.4, 1.0, 7)[:, None]}})
+    rows["mean_share"] = {"cfg_dynamic": [2 / 3]}
+    np.testing.assert_allclose(effects.ratio_at_mean_scale("cfg_dynamic", "cfg")(rows), [1.0], rtol=1e-6)
+    now = task(2.0)
+    scale = jnp.stack([guidance.cosine_power_schedule(step, 4, scale=2.0) for step in range(4)])
+    np.testing.assert_allclose(rules.mean_share(now.config.steps) * 2.0, scale.mean(), rtol=1e-6)
 
 
 def test_the_largest_ratio_counts():
     rows = {f"frechet_{s:g}": {"apg": np.array([s, 1.0]), "cfg": np.array([3.0, 2.0])} for s in SCALES}
-    np.testing.assert_allclose(question._worst_ratio("frechet", "apg", "cfg")(rows), [5.0, 0.5])
+    np.testing.assert_allclose(effects.worst_ratio("frechet", "apg", "cfg")(rows), [5.0, 0.5])
+
+
+def test_no_guidance_does_not_pass_for_a_better_classifier():
+    """It has the lowest distance and fewer images of the right class."""
+    accuracy = {"classifier_naive": np.full(2, 0.99), "elucd": np.full(2, 0.98)}
+    rows = {f"accuracy_{s:g}": accuracy for s in SCALES}
+    claim = question._keeps_accuracy("it", "elucd", "classifier_naive")
+    assert judge(claim, rows, seeds=2).verdict == "fails"
+    assert judge(question._keeps_accuracy("it", "elucd", "elucd"), rows, seeds=2).verdict == "holds"
 
 
 @pytest.mark.parametrize(("change", "message"), [({"samples": 5}, "samples"), ({"low": 0.9, "high": 0.1}, "low")])

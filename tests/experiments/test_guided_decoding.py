@@ -25,6 +25,9 @@ def test_the_quick_run(quick_run, tmp_path, monkeypatch):
     largest = question.name_of("rise", rows_of.FLOW_SCALES[-1])
     assert (rows[largest]["stg_gumbel"] > 0.5).all()
     assert all((rows[f"recall_{s:g}"]["caption_cfg"] >= 0).all() for s in rows_of.CAPTION_SCALES)
+    assert all(
+        ((rows[f"rouge_{s:g}"]["caption_cfg"] > 0) & (rows[f"rouge_{s:g}"]["caption_cfg"] <= 1)).all() for s in (1, 2)
+    )
 
 
 PIXELS = sequences.PixelConfig(length=9, levels=3, classes=2, hidden=16)
@@ -82,6 +85,13 @@ def test_captions_say_what_is_there_and_less():
     lengths = [len(text.split()) + 1 for text in said]
     np.testing.assert_array_equal(written.where.sum(1), lengths)
     assert max(lengths) <= words.LENGTH
+
+
+def test_captions_share_words_with_the_written_ones():
+    spell = lambda *said: jnp.array([[*(words.WORDS.index(word) for word in s.split()), *[0] * 3] for s in said])  # noqa: E731
+    said, written = spell("a thick one", "a digit number"), spell("a one thin", "an image of")
+    counts = jnp.array([[True] * 4 + [False] * 2] * 2)  # up to the end token
+    np.testing.assert_allclose(rows_of.shared_words(said, counts, written, counts), (2 / 3 + 0.0) / 2, rtol=1e-6)
 
 
 def test_half_of_the_gain_of_the_best_scale():

@@ -70,7 +70,7 @@ def test_quick_run(quick_run, tmp_path, monkeypatch):
     np.testing.assert_array_equal(rows["parity_accuracy"]["exact"], 1)
     np.testing.assert_allclose(rows["parity_accuracy"]["perceptron"], 0.5, atol=0.15)
     assert min(rows["new_accuracy"]["nearest_neighbor"]) > 0.5
-    assert rows["gap"]["trained_on_new"] == [0, 0]
+    assert list(rows["gap"]) == list(rows["known_accuracy"]) == [*boolean[:2], *trained[:2]]  # the last knows no task
 
 
 def test_bad_settings_and_data(tmp_path, monkeypatch, capsys):

@@ -116,6 +116,17 @@ def test_distances_are_compared_at_an_equal_rate():
     np.testing.assert_allclose(effect, np.exp([1.0 - 1.5, 4.5 - 4.0]), rtol=1e-6)
 
 
+def test_beyond_the_lowest_rate_the_nearest_row_that_has_it_within_a_standard_error_counts():
+    """A rate of .1 among 400 images has a standard error of .015: .114 is the same rate, .116 is not."""
+    line = question.LINES["nasa"]
+    rates, distances = [0.8, 0.116, 0.114, 0.1, 0.11], np.exp([0.0, 1.0, 2.0, 4.0, 3.0])
+    own, distance = {"other": np.array([0.05, 0.112, 0.458])}, {"other": np.exp(np.full(3, 2.0))}
+    rows = {"attribute_1": {n: np.full(3, r) for n, r in zip(line, rates, strict=True)} | own}
+    rows["frechet_1"] = {n: np.full(3, d) for n, d in zip(line, distances, strict=True)} | distance
+    effect = question._distance_at_equal_rate(1, "other", "nasa")(rows)
+    np.testing.assert_allclose(effect, np.exp([0.0, 0.0, 2.0 - 0.5]), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("change", "message"), [({"samples": 42}, "samples"), ({"steps": (4, 4)}, "steps"), ({"merge_share": 0.0}, "share")]
 )

@@ -57,7 +57,25 @@ def test_the_choice_is_made_on_the_validation_rows(monkeypatch):
     found = noise_losses.measure_loss(SETTING, tasks, Method("sce", None, None))
     np.testing.assert_array_equal(found.curves["chosen"], [[0.5] * 3])
     np.testing.assert_array_equal(found.metrics["accuracy_uniform"], [0.5])
-    np.testing.assert_array_equal(found.metrics["top3_clean"], [1.0])  # of four, three tie behind the first
+    np.testing.assert_array_equal(found.metrics["top3_clean"], [0.5])  # of four, three tie behind the first
+
+
+def test_ties_and_nan_are_not_right():
+    scores = np.array([[[3.0, 2.0, 1.0, 0.0]], [[2.0, 2.0, 1.0, 0.0]], [[1.0] * 4], [[np.nan] * 4]])
+    labels = np.zeros((4, 1), int)
+    np.testing.assert_array_equal(noise_losses.top_shares(scores, labels), [[1, 1], [0, 1], [0, 0], [0, 0]])
+    unknown = np.array([[[1.0, np.nan, 0.0, -1.0]]])  # a rival that is no number may be ahead
+    np.testing.assert_array_equal(noise_losses.top_shares(unknown, labels[:1]), [[0, 1]])
+
+
+def test_the_lead_in_rank_is_over_every_other_loss():
+    first = {name: [0.5] for name in NAMES} | {"aldr_kl": [0.9]}
+    for rival in ("z_loss", "ldr_kl", "ps_kd", "mae"):
+        lead = [
+            noise_losses._lead_in_rank({f"accuracy_{noise}": first | {rival: [best]} for noise in noise_losses.NOISES})
+            for best in (0.8, 0.95)
+        ]
+        np.testing.assert_allclose(lead, [[1.0], [-1.0]])
 
 
 def test_ranks_are_means_over_noises():

@@ -43,6 +43,35 @@ def test_outliers_of_a_class_are_dropped():
     assert errors[1] < 0.2 < errors[0]
 
 
+def test_the_loss_is_the_published_sum():
+    """Cross entropy of mixed rows, and for rows that are not drawn the distance from where they were."""
+    config = Config(hidden=8, width=6, keep_features=3.0, mixup=0.8)
+    keys = jax.random.split(jax.random.key(0), 5)
+    z = jax.random.normal(keys[0], (10, 6))
+    z /= jnp.linalg.norm(z, axis=1, keepdims=True)
+    batch = {"x": jax.random.normal(keys[1], (10, 4)), "z": z, "y": jnp.arange(10) % 3, "real": jnp.arange(10) < 7}
+    head = {"kernel": jax.random.normal(keys[2], (6, 3)), "bias": jnp.arange(3.0)}
+    params = {"head": head, "body": recalibration._network(config, 4).init(keys[3])}
+    own = np.asarray(recalibration._features(config, params["body"], batch["x"]))
+    near, real, y = np.asarray(z), np.asarray(batch["real"]), np.asarray(batch["y"])
+
+    def entropies(features, labels):
+        logits = 10.0 * features @ np.asarray(head["kernel"]) + np.asarray(head["bias"])
+        return (np.log(np.exp(logits).sum(1)) - logits[np.arange(10), labels]).astype(np.float64)
+
+    features = np.where(real[:, None], own, near)
+    share = float(jax.random.beta(keys[4], 0.8, 0.8))
+    mixed = share * features + (1 - share) * features[::-1]
+    named = np.mean(share * entropies(mixed, y) + (1 - share) * entropies(mixed, y[::-1]))
+    away = np.mean(np.sum((own - near) ** 2, axis=1)[real])
+    assert 0.05 < share < 0.95
+    assert away > 0.1
+    loss = recalibration.recalibrated(config, params, batch, keys[4])
+    np.testing.assert_allclose(loss, named + 3.0 * away, rtol=1e-4)
+    alone = recalibration.recalibrated(config, {"head": head}, batch, keys[4])
+    np.testing.assert_allclose(alone, np.mean(entropies(near, y)), rtol=1e-4)
+
+
 def test_classes_are_dealt_to_sizes():
     place, group = question._rare(np.random.default_rng(0), 10)
     assert sorted(place) == list(range(10))

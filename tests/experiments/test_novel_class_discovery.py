@@ -1,5 +1,6 @@
 """The question of novel classes: which rows see what, how they are judged, and a quick run of its networks."""
 
+import functools
 import types
 
 import jax
@@ -8,13 +9,13 @@ import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
-from experiments import discovery_networks, discovery_online, discovery_splits
+from experiments import discovery_generalised, discovery_networks, discovery_online, discovery_splits
 from experiments import novel_class_discovery as question
 from experiments.command_line import answer
 from experiments.data import Dataset
 from experiments.discovery_splits import Group
 from experiments.runner import Method
-from jaxlab import losses
+from jaxlab import continual, losses, weaksup
 
 Y = np.random.default_rng(0).permutation(np.repeat(np.arange(5), [20, 30, 25, 20, 40])).astype(np.int32)
 X = np.random.default_rng(1).uniform(size=(len(Y), 8, 8)).astype(np.float32)
@@ -94,8 +95,71 @@ def test_views_are_shifted_by_a_pixel_and_noisy():
 
 
 def test_teachers_grow_sharper():
-    at = [float(discovery_networks.teacher_temperature(jnp.array(step), 100)) for step in (0.0, 7.5, 15.0, 99.0)]
-    np.testing.assert_allclose(at, [0.07, 0.055, 0.04, 0.04], rtol=1e-5)
+    shares = discovery_generalised.WARM, discovery_online.WARM_OFFLINE, discovery_online.WARM_ONLINE
+    assert shares == (0.15, 0.3, 1.0)
+    for share in shares:
+        of = functools.partial(discovery_networks.teacher_temperature, num_steps=100, share=share)
+        at = [float(of(jnp.array(step))) for step in (0.0, 50 * share, 100 * share, 100.0)]
+        np.testing.assert_allclose(at, [0.07, 0.055, 0.04, 0.04], rtol=1e-5)
+
+
+SMALL = question.Config(hidden=16, width=16, batch=16)
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Parameters of a network, two views of twelve rows, their labels, and a key."""
+    params = discovery_networks.init(SMALL, jax.random.key(0), 5, 4)
+    views = jax.random.normal(jax.random.key(1), (2, 12, 5))
+    return params, views, jnp.array([0, 1, 2, -1] * 3), jax.random.key(2)
+
+
+def log_probs(logits):
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_the_loss_of_lego_gcd_is_the_published_sum(drawn):
+    params, views, labels, _ = drawn
+    prior, is_known = weaksup.ClassPrior(jnp.array([0.1, 0.2, 0.3, 0.4])), jnp.arange(4) < 2
+    simgcd, logits = discovery_networks.simgcd(SMALL, params, views, labels, 0.05)
+    p, q = (log_probs(logits[view] / 0.1) for view in (0, 1))
+    gap = np.mean(np.sum(np.exp(p) * (p - q), axis=-1))
+    z = np.asarray(logits, np.float64).reshape(-1, 4)
+    chosen = np.tile(labels < 0, 2) & (z.argmax(1) < 2) & (np.exp(log_probs(z / 0.1)).max(1) >= 0.7)
+    assert chosen.any()
+    margins = log_probs(z / 0.05 + 0.4 * np.log(prior.probs))
+    sharp = np.mean(np.where(chosen, -np.sum(np.exp(log_probs(z / 0.05)) * margins, axis=1), 0.0))
+    assert min(gap, sharp) > 1e-3
+    for name, weights in discovery_generalised.GROUP.weights.items():
+        loss, _ = discovery_generalised.lego(
+            SMALL, params, prior, views, labels, weights=weights, is_known=is_known, temperature=0.05
+        )
+        dual, entropy = {"simgcd": (0, 0), "simgcd_ler": (0, 2), "simgcd_dkl": (0.65, 0)}.get(name, (0.65, 2))
+        np.testing.assert_allclose(loss, simgcd + dual * gap + entropy * sharp, rtol=1e-5)
+
+
+def test_the_loss_of_happy_is_the_published_sum(drawn):
+    params, views, _, key = drawn
+    before = discovery_networks.init(SMALL, jax.random.key(3), 5, 4)
+    prototypes = jnp.eye(16)[:2]
+    seed = discovery_online.Online(None, before, prototypes, 0.3)
+    logits = discovery_networks.cosines(SMALL, params, views)
+    p, teacher = log_probs(logits / 0.1), np.exp(log_probs(logits / 0.05))
+    swapped = -np.mean(np.sum(teacher * p[::-1], axis=-1))
+    contrast = discovery_networks.contrast(discovery_networks.projected(SMALL, params, views))
+    now, then = (np.asarray(discovery_networks.features(SMALL, one, views)) for one in (params, before))
+    now, then = (one / np.linalg.norm(one, axis=-1, keepdims=True) for one in (now, then))
+    kept = np.mean(np.sum((now - then) ** 2, axis=-1))
+    rows = continual.sample_prototypes(key, prototypes, 0.3, num=32, temperature=SMALL.hardness_temperature)
+    unit = rows.features / np.linalg.norm(rows.features, axis=1, keepdims=True)
+    classes = params["classes"] / np.linalg.norm(params["classes"], axis=1, keepdims=True)
+    replay = -np.mean(log_probs(unit @ classes.T / 0.1)[np.arange(32), rows.labels])
+    assert min(kept, replay) > 0.1
+    for name, weights in discovery_online.GROUP.weights.items():
+        loss, _ = discovery_online.happy(SMALL, seed, params, views, key, weights=weights, temperature=0.05)
+        expected = swapped + contrast + kept + discovery_online.spread(weights, logits, 2)
+        np.testing.assert_allclose(loss, expected + replay * (name == "happy"), rtol=1e-5)
 
 
 def test_spread_is_zero_where_predictions_are_even_and_grows_where_new_classes_vanish():

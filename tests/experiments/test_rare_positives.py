@@ -65,6 +65,9 @@ def test_quick_run(quick_run):
         np.testing.assert_allclose(rows["f1" + task]["weighted_bce"], 2 * precision * recall / (precision + recall))
     curves = np.array(found["curves"]["positives"]["dice"])
     np.testing.assert_allclose(curves.sum(-1), 1, rtol=1e-5)
+    # After the few steps of a quick run the self-adjusting losses are still near the prior that they started at.
+    for name in ("dsc", "dsc_low", "dsc_each_low", "bce_prior"):
+        assert np.array(found["curves"]["negatives"][name])[:, :4].sum(-1).min() > 0.9
     assert min(rows["auroc"]["any_f1"]) > 0.7
 
 

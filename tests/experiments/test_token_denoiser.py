@@ -62,14 +62,14 @@ def test_hooks_that_do_as_before_change_nothing(params):
         seen["cross"] = layer, q.shape, k.shape, v.shape, conditions.shape
         return token_denoiser.attend(q, k, v)
 
-    def tokens(layer, h):
-        seen["tokens"] = layer, h.shape
+    def tokens(layer, h, given):
+        seen["tokens"] = layer, h.shape, given.shape
         return h
 
     plain = predictions(params, ASKED)
     np.testing.assert_allclose(predictions(params, ASKED, cross=cross, tokens=tokens), plain, atol=1e-6)
     assert seen["cross"] == (0, (12, 2, 4, 8), (12, 2, 2, 8), (12, 2, 2, 8), (12, 2))
-    assert seen["tokens"] == (0, (12, 4, 16))
+    assert seen["tokens"] == (0, (12, 4, 16), (12, 4, 16))
 
 
 def test_a_cross_hook_can_look_at_other_conditions(params):
@@ -84,12 +84,26 @@ def test_a_cross_hook_can_look_at_other_conditions(params):
 
 
 def test_a_tokens_hook_changes_the_patches_of_its_own_image_alone(params):
-    def tokens(layer, h):
+    def tokens(layer, h, given):
         return h.at[0].multiply(-1.0)
 
     difference = np.abs(predictions(params, ASKED, tokens=tokens) - predictions(params, ASKED)).max(1)
     assert difference[0] > 1e-2
     np.testing.assert_allclose(difference[1:], 0.0, atol=1e-6)
+
+
+def test_a_tokens_hook_sees_what_the_self_attention_is_given(params):
+    """The self-attention of it, by the weights of the layer, is what the hook may change."""
+    own = params["blocks"]["block0"]["own"]
+
+    def projected(name, x):
+        return x @ own[name]["kernel"] + own[name]["bias"]
+
+    def tokens(layer, h, given):
+        q, k, v = (projected(name, given).reshape(12, 4, 2, 8).swapaxes(1, 2) for name in ("query", "key", "value"))
+        return projected("out", token_denoiser.attend(q, k, v).swapaxes(1, 2).reshape(12, 4, 16))
+
+    np.testing.assert_allclose(predictions(params, ASKED, tokens=tokens), predictions(params, ASKED), atol=1e-5)
 
 
 def test_thickness_bins_hold_equally_many():

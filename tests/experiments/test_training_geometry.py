@@ -53,6 +53,9 @@ def test_readings_of_the_phases():
     assert ranked["rank_correlation"] == pytest.approx(0.8)
     assert ranked["picked_accuracy"] == pytest.approx(0.9)
     assert ranked["lost_to_best"] == pytest.approx(0.09)
+    curve = {"accuracy": accuracy, "connectivity": jnp.array([[3.0, -2.0, 1.0, -0.1]])}  # best at 0, on either side
+    assert geometry_phases.read_measure("connectivity", curve)["rank_correlation"] == pytest.approx(1.0)
+    assert geometry_phases.read_measure("connectivity", curve)["picked_accuracy"] == pytest.approx(0.99)
 
 
 def test_classes_are_drawn_with_their_sizes():

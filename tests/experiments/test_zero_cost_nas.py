@@ -10,7 +10,8 @@ import pytest
 from experiments import zero_cost_nas, zero_cost_pools
 from experiments.assets import architectures
 from experiments.command_line import answer
-from experiments.zero_cost_scores import signed_log
+from experiments.networks import mlp
+from experiments.zero_cost_scores import diswot, signed_log
 from jaxlab import nas
 
 X = np.random.default_rng(0).uniform(size=(5, 64)).astype(np.float32)
@@ -93,6 +94,23 @@ def test_tasks_share_their_images():
         np.testing.assert_array_equal(np.rot90(image, turn).ravel(), turned)
     np.testing.assert_array_equal(tasks.y[2], labels % 2)
     assert tasks.classes.sum(1).tolist() == [3, 4, 2, 3]
+
+
+def test_likeness_to_a_teacher_does_not_follow_the_width():
+    """Of students that have nothing to do with the teacher, all widths are compared by as many channels."""
+    teacher = mlp((64, 128, 128, 4))
+    task = architectures.Task(X, np.arange(5) % 3, np.arange(4) < 3, *[None] * 5)
+
+    def semantic(key, genes):
+        own, other = jax.random.split(key)
+        params = architectures.network_init(own, genes, jnp.array(3), 4)
+        return diswot(genes, params, task, teacher, teacher.init(other)).semantic
+
+    keys = jax.random.split(jax.random.key(0), 40)
+    genes = jnp.array([(width, 1, 0, 0, 0) for width in range(len(architectures.WIDTHS))])
+    found = jax.jit(jax.vmap(jax.vmap(semantic, (0, None)), (None, 0)))(keys, genes)
+    assert np.all((found >= -2) & (found < -1))
+    assert np.ptp(np.mean(found, axis=1)) < 0.06
 
 
 def test_budget_curve_reads_the_test_accuracy_of_the_best_by_validation():

@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,6 +23,19 @@ def test_combine_is_the_formula_and_exact_at_one():
 def test_combine_takes_logits_with_excluded_tokens():
     cond, uncond = jnp.array([1.0, -jnp.inf, 0.0]), jnp.array([0.0, -jnp.inf, 2.0])
     np.testing.assert_array_equal(guidance.combine(cond, uncond, scale=3.0), [3.0, -np.inf, -4.0])
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_what_one_side_alone_excludes(scale):
+    """A token that cond excludes stays out; one that uncond alone excludes keeps what cond says."""
+    cond, uncond = jnp.array([0.0, -jnp.inf, 1.0]), jnp.array([0.0, 1.0, -jnp.inf])
+    np.testing.assert_array_equal(guidance.combine(cond, uncond, scale=scale), [0.0, -np.inf, 1.0])
+    slopes = jax.grad(lambda c: jnp.sum(jnp.where(c > -jnp.inf, guidance.combine(c, uncond, scale=scale), 0.0)))(cond)
+    assert np.isfinite(slopes).all()
+
+
+def test_the_phase_scale_is_float32_whatever_its_scale_is():
+    assert guidance.phase_scale(jnp.arange(3), scale=jnp.bfloat16(1.5)).dtype == jnp.float32
 
 
 def test_scales_belong_to_the_leading_axes():

@@ -29,6 +29,13 @@ def test_the_window_moves_the_border_of_the_mask():
     assert int(attention_mask(jnp.zeros((9, 9))).sum()) == 0
 
 
+@pytest.mark.parametrize(("shape", "window"), [((60, 104), 11), ((16, 16), 3), ((5, 5), 1)])
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.7, 3e5])
+def test_a_constant_map_points_nowhere(shape, window, value):
+    """The rounding of its mean must not make a region of it."""
+    assert not attention_mask(jnp.full(shape, value), window=window).any()
+
+
 def test_one_threshold_per_image_or_one_for_all():
     scaled = MAPS * np.array([1.0, 10.0, 100.0], np.float32)[:, None, None]
     own = attention_mask(scaled, window=3)

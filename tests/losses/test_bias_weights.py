@@ -74,6 +74,10 @@ def test_hidden_examples_decide_nothing():
     np.testing.assert_array_equal(losses.bias_loss(LOGITS, unknown, dirty, where=np.zeros(B, bool)), 0)
 
 
+def test_an_empty_batch():
+    assert losses.bias_loss(jnp.zeros((0, 3)), jnp.zeros(0, int), jnp.zeros((0, 4))).shape == (0,)
+
+
 def test_split_equals_whole():
     where = np.arange(B) != 3
 

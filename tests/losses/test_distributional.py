@@ -176,3 +176,12 @@ def test_bad_input(fn, change, error, words):
 def test_bad_scores_and_tables(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_logits_wider_than_the_table_are_refused():
+    with jax.enable_x64(True):
+        wide, labels, index = jnp.asarray(LOGITS, jnp.float64), jnp.asarray(LABELS), jnp.arange(len(LABELS))
+        with pytest.raises(TypeError, match="make the state with dtype=float64"):
+            losses.aldr_kl(losses.aldr_init(6), wide, labels, index)
+        state = losses.aldr_init(6, dtype=jnp.float64)
+        assert losses.aldr_kl(state, wide, labels, index)[1].table.dtype == jnp.float64

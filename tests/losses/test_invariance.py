@@ -56,6 +56,9 @@ def test_orthogonality_of_orthogonal_and_other_rows():
         assert losses.cross_orthogonality(q[:2], q[2:5], norm=norm) < 1e-5
         wanted = np.sum(np.abs(A[0].T @ A[1]) ** power)
         np.testing.assert_allclose(losses.cross_orthogonality(A[0].T, A[1].T, norm=norm), wanted, rtol=1e-5)
+    start = losses.cross_orthogonality
+    np.testing.assert_array_equal(jax.grad(start)(jnp.ones((2, 3)), jnp.zeros((2, 3))), 0.0)
+    np.testing.assert_array_equal(jax.grad(start, argnums=1)(jnp.array([[1.0, 0.0]]), jnp.array([[0.0, 1.0]])), 0.0)
     stacked = losses.cross_orthogonality(A.swapaxes(1, 2), A[::-1].swapaxes(1, 2))
     np.testing.assert_allclose(stacked[0], losses.cross_orthogonality(A[0].T, A[2].T), rtol=1e-5)
 

@@ -136,6 +136,13 @@ def published(cosine, labels, rho, average):
 
 
 @pytest.mark.parametrize("average", ["median_example", "median", "mean"])
+def test_mada_cos_of_an_empty_batch(average):
+    found = losses.mada_cos_parameters(jnp.zeros((0, 3)), jnp.zeros(0, int), min_scale=32.0, average=average)
+    assert tuple(map(float, found)) == (32.0, 0.0)
+    assert losses.mada_cos(jnp.zeros((0, 3)), jnp.zeros(0, int), average=average).shape == (0,)
+
+
+@pytest.mark.parametrize("average", ["median_example", "median", "mean"])
 def test_mada_cos_parameters_equal_the_published_ones(average):
     for shift in (0.0, 0.6):  # at the floor of the scale, and above it
         cosine = np.where(np.arange(K) == Y[:, None], np.clip(COS + shift, -1, 0.9), 0.3 * COS).astype(np.float64)

@@ -90,6 +90,23 @@ def test_a_split_batch_has_the_gradient_of_the_whole():
     np.testing.assert_allclose(found, jax.grad(lambda x: losses.tcm(x, Y))(X), rtol=1e-4, atol=1e-6)
 
 
+def test_tcm_counts_pairs_at_the_margin_and_weighs_its_sides():
+    x = np.float32([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])  # cosines 0, .6, .8
+    found = losses.tcm(x, np.arange(3), negative_margin=0.0)
+    np.testing.assert_allclose(found, (0 + 0.6 + 0.8) / 3, rtol=1e-6)
+    labels = np.array([0, 0, 1])
+    sides = [losses.tcm(x, labels, positive_weight=a, negative_weight=1 - a) for a in (1.0, 0.0)]
+    np.testing.assert_allclose(sides, [0.9, (0.1 + 0.3) / 2], rtol=1e-5)
+    both = losses.tcm(x, labels, positive_weight=2.0, negative_weight=3.0)
+    np.testing.assert_allclose(both, 2 * sides[0] + 3 * sides[1], rtol=1e-6)
+
+
+def test_nothing_to_mix():
+    pairs = losses.metric_mixup_pairs(jax.random.key(0), np.zeros((0, 3), np.float32), np.zeros(0, int))
+    assert pairs.mixed.shape == (0, 3)
+    assert losses.metrix_contrastive(np.zeros((0, 3), np.float32), np.zeros(0, int), pairs) == 0
+
+
 def test_tcm_by_hand():
     """Means are over the pairs that violate their margin, and over no others."""
     at = lambda *s: np.float32([[1, 0]] + [[v, np.sqrt(1 - v**2)] for v in s])  # noqa: E731
@@ -192,6 +209,11 @@ BAD = {
         lambda: losses.generalized_pair_loss(X, X[:2], positive=abs, negative=abs),
         ValueError,
         "scores and targets must have the same shape",
+    ),
+    "weight": (
+        lambda: losses.metrix_contrastive(X, Y, losses.metric_mixup_pairs(jax.random.key(0), X, Y), weight=-1.0),
+        ValueError,
+        "weight must be at least 0",
     ),
     "kind": (lambda: losses.metric_mixup_pairs(jax.random.key(0), X, Y, kind="x"), ValueError, "kind must be one of"),
     "mix": (

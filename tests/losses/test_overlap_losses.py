@@ -178,6 +178,10 @@ def test_hard_negatives():
     assert kept.nonzero()[0].tolist() == [0, 2, 3, 4, 6]
     assert losses.hard_negative_mask(scores, targets, ratio=100.0).all()
     assert not losses.hard_negative_mask(scores, np.zeros(7), ratio=3.0).any()
+    lowest = losses.hard_negative_mask(np.float32([0.1, -np.inf, 0.2]), np.array([1, 0, 0]), ratio=2.0)
+    assert lowest.all()  # a negative of -inf still comes before a positive
+    unknown = losses.hard_negative_mask(np.float32([0.1, -np.inf, np.nan]), np.array([1, 0, 0]), ratio=1.0)
+    assert unknown.tolist() == [True, True, False]
     rows = losses.hard_negative_mask(np.stack([scores, -scores]), np.stack([targets, targets]), ratio=0.5)
     assert rows.sum(1).tolist() == [3, 3]
 

@@ -1,5 +1,7 @@
 """Neural collapse measures against numpy, their zeros, and what they ignore."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,6 +44,20 @@ def test_nc1_at_its_ends():
     assert metrics.nc1(H[Y], Y, num_classes=K) < 1e-9  # means that rounding has moved off the rows
     assert metrics.nc1(X[:8], np.zeros(8, int), num_classes=2) == np.inf
     assert metrics.nc1(np.ones((8, 2), np.float32), Y[-8:], num_classes=K) == 0
+
+
+def test_nc1_has_a_gradient_where_means_are_collapsed():
+    """There all eigenvalues of the means are equal."""
+    labels = jnp.repeat(jnp.arange(3), 4)
+    noise = 0.1 * jax.random.normal(jax.random.key(0), (12, 3))
+    noise -= jnp.repeat(jnp.mean(noise.reshape(3, 4, 3), axis=1), 4, axis=0)
+    measure = lambda x: metrics.nc1(x, labels, num_classes=3)  # noqa: E731
+    x = jnp.repeat(jnp.eye(3), 4, axis=0) + noise
+    slope = jax.grad(measure)(x)
+    direction = jax.random.normal(jax.random.key(1), x.shape)
+    numeric = (measure(x + 1e-2 * direction) - measure(x - 1e-2 * direction)) / 2e-2
+    np.testing.assert_allclose(jnp.sum(slope * direction), numeric, rtol=2e-2)
+    assert np.isfinite(jax.grad(measure)(x - noise)).all()
 
 
 def test_frames_are_the_zeros():

@@ -167,6 +167,12 @@ def test_histograms_and_their_divergence():
         (lambda: metrics.distance_covariance(X, Y[:4]), ValueError, "x and y must agree"),
         (lambda: metrics.distance_covariance(X[0], Y), ValueError, r"x must have shape \[N, P\]"),
         (lambda: metrics.distance_covariance(X, Y, exponent=3.0), ValueError, "exponent must lie in"),
+        (lambda: metrics.distance_covariance(X, Y, exponent=0.0), ValueError, "exponent must be > 0"),
+        (
+            lambda: metrics.group_histogram(X[:, 0], np.zeros(9, int), num_groups=2, bins=3, low=1.0, high=0.0),
+            ValueError,
+            "low must be below high",
+        ),
         (lambda: metrics.distance_covariance(X, Y, block=0), ValueError, "block must be"),
         (
             lambda: metrics.distance_covariance(X, Y, unbiased=True, weights=np.ones(9, np.float32)),

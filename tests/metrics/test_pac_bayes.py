@@ -69,6 +69,11 @@ def test_bounds_fail_as_seldom_as_they_say():
     assert np.mean(truth[naive] > observed[np.arange(2000), naive]) > delta  # the training error promises too much
 
 
+@pytest.mark.parametrize("bound", [metrics.mcallester_bound, metrics.seeger_bound, metrics.occam_bound])
+def test_a_divergence_that_is_not_known_bounds_nothing(bound):
+    assert np.isnan(bound(jnp.array([0.1]), jnp.array([jnp.nan]), 100)).all()
+
+
 def test_bad_input():
     with pytest.raises(ValueError, match="delta must"):
         metrics.occam_bound(jnp.array(0.1), jnp.array(1.0), 10, delta=0.0)

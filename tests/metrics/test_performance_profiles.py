@@ -43,6 +43,8 @@ def test_bad_input():
         metrics.algoperf_score(jnp.ones(3))
     with pytest.raises(ValueError, match="times"):
         metrics.performance_profile(jnp.ones((0, 3)), jnp.ones(1))
+    with pytest.raises(ValueError, match="tau_max must be above 1"):
+        metrics.algoperf_score(jnp.ones((2, 2)), tau_max=1.0)
     with pytest.raises(TypeError, match="floating"):
         metrics.algoperf_score(jnp.ones((2, 2), int))
     with pytest.raises(ValueError, match="taus"):

@@ -22,6 +22,12 @@ def test_scikit_learn_gives_the_same_f1():
     np.testing.assert_allclose(part.f1, f1_score(labels[:25], seen[:25], average=None), rtol=1e-6)
 
 
+def test_a_row_with_a_nan_is_recognised_as_nothing():
+    result = metrics.recognizability(jnp.array([[jnp.nan, 1.0], [0.0, 1.0]]), jnp.array([0, 1]))
+    np.testing.assert_allclose(result.accuracy, 0.5)
+    np.testing.assert_allclose(result.f1, [0.0, 1.0])
+
+
 def test_a_class_that_never_occurs_is_left_out():
     result = metrics.recognizability(jnp.array([[1.0, 0.0, -1.0]] * 2), jnp.array([0, 1]))
     np.testing.assert_allclose(result.f1, [2 / 3, 0.0, np.nan], rtol=1e-6)

@@ -21,6 +21,8 @@ def test_cka_is_the_ratio_of_centred_products(shape):
     rotation = np.linalg.qr(RNG.standard_normal((shape[1],) * 2))[0].astype(np.float32)
     np.testing.assert_allclose(metrics.linear_cka(x, 3e10 * (x @ rotation) + 1.0), 1.0, rtol=1e-4)
     np.testing.assert_allclose(metrics.linear_cka(x, y), metrics.linear_cka(y, x), rtol=1e-5)
+    for count, value in ((7, 0.3), (10, 0.7)):  # the means of these round
+        assert metrics.linear_cka(np.full((count, 2), 0.1, np.float32), np.full((count, 2), value, np.float32)) == 0
 
 
 def test_cka_sees_nothing_in_orthogonal_features_and_in_constants():

@@ -56,6 +56,9 @@ def test_statistics_by_hand():
     cut = metrics.persistence_statistics(times, quantile=0.8)
     np.testing.assert_allclose(cut.mean_death, (0 + 0.5 + 0.5 + 1 + 1) / 5)
     np.testing.assert_allclose(cut.largest_gap, 0.5)
+    # 60 % of 25 is 15, although the product is rounded above it.
+    steps = metrics.persistence_statistics(jnp.arange(1.0, 26.0), quantile=0.6)
+    np.testing.assert_allclose(steps.mean_death, np.mean(np.minimum(np.arange(1, 26) / 15, 1)), rtol=1e-5)
     np.testing.assert_allclose(metrics.persistence_statistics(3 * times, num_classes=3), found, rtol=1e-5)
     for empty in (np.zeros(4, np.float32), np.zeros(0, np.float32), np.full(3, np.inf, np.float32)):
         np.testing.assert_array_equal(metrics.persistence_statistics(empty), np.zeros(5))

@@ -197,6 +197,16 @@ def test_normalized_kernels():
         metrics.vendi_score(np.zeros((3, 3), np.float32), normalize=True)
 
 
+@pytest.mark.parametrize("q", [0.5, 1.0, 2.0, np.inf])
+def test_rows_of_zeros_are_no_members(q):
+    """Outside of jit they are an error."""
+    x = jnp.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    wanted = metrics.vendi_score_from_embeddings(x[:2], q=q)
+    np.testing.assert_allclose(jax.jit(lambda x: metrics.vendi_score_from_embeddings(x, q=q))(x), wanted, rtol=1e-5)
+    kernel = jax.jit(lambda x: metrics.vendi_score(x @ x.T, q=q, normalize=True))
+    np.testing.assert_allclose(kernel(x), wanted, rtol=1e-5)
+
+
 def test_nothing_counts():
     nothing = np.zeros(12, bool)
     for q in (0.5, 1, 2, np.inf):

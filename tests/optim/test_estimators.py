@@ -116,3 +116,11 @@ def test_bad_input(change, error, words):
     given = {"state": optim.meco_init(), "data_energy": DATA, "noise_energy": NOISE, "noise_log_q": NOISE_Q}
     with pytest.raises(error, match=words):
         optim.meco_surrogate(**(given | change))
+
+
+def test_energies_wider_than_the_estimate_are_refused():
+    with jax.enable_x64(True):
+        wide = [jnp.asarray(value, jnp.float64) for value in (DATA, NOISE, NOISE_Q)]
+        with pytest.raises(TypeError, match="make the state with dtype=float64"):
+            optim.meco_surrogate(optim.meco_init(), *wide)
+        assert optim.meco_surrogate(optim.meco_init(dtype=jnp.float64), *wide)[1].log_u.dtype == jnp.float64

@@ -54,6 +54,12 @@ def test_the_order_of_candidates_does_not_matter():
     np.testing.assert_array_equal(order[np.asarray(moved.candidate)], plain.candidate)
 
 
+def test_an_infinite_mark_without_weight_does_not_count():
+    scores = jnp.array([[[-jnp.inf, 1.0], [0.0, 2.0]]])
+    best = selection.best_of_candidates(scores, thresholds=-jnp.inf, weights=jnp.array([0.0, 1.0]))
+    assert best[0].tolist() == [1]
+
+
 def test_bounds():
     scores = jnp.array([0.1, 0.5, NAN, 0.9])
     np.testing.assert_array_equal(selection.threshold_filter(scores, low=0.5), [False, True, False, True])

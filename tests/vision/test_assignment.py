@@ -71,6 +71,16 @@ def test_equal_overlaps_are_all_enough():
     np.testing.assert_array_equal(vision.assign_atss(anchors[:1], box, level_sizes=[1]), [0])
 
 
+def test_nine_equal_overlaps_are_all_enough():
+    """Their mean, rounded, can lie above each of them."""
+    starts = jnp.stack(jnp.meshgrid(jnp.arange(16), jnp.arange(16)), axis=-1).reshape(-1, 2) * 8.0
+    anchors = jnp.concatenate([starts, starts + 8.0], axis=1)
+    corners = np.random.default_rng(0).uniform(5, 30, (40, 2))
+    boxes = jnp.asarray(np.concatenate([corners, corners + np.random.default_rng(1).uniform(50, 90, (40, 2))], 1))
+    for box in boxes.astype(jnp.float32):
+        assert (vision.assign_atss(anchors, box[None], level_sizes=[256], k=9) == 0).sum() == 9
+
+
 def test_atss_serves_small_boxes_as_well_as_large_ones():
     """The overlap threshold leaves small boxes without an anchor, whatever their place."""
     counts = {}

@@ -148,3 +148,9 @@ def test_refined_correspondence():
 def test_bad_input(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+@pytest.mark.parametrize("levels", [(0.5, -0.5, 1.0), (0.0, 0.0, 1.0)])
+def test_levels_that_are_no_shares(levels):
+    with pytest.raises(ValueError, match="levels must be >= 0 and not all 0"):
+        weaksup.transition_biased(KEY, 3, levels=levels)

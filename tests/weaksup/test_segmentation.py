@@ -107,6 +107,34 @@ def test_a_known_share_is_held():
     assert share[0.1] < 0.2 < 0.4 < share[0.5]
 
 
+def test_a_known_share_does_not_weigh_more_later():
+    known = {"prior": 0.3, "num_steps": 5, "update_at": 3}
+    grown, same = (weaksup.repri_adapt(SUPPORT, MASK, QUERY, kl_growth=growth, **known) for growth in (1.0, 0.0))
+    np.testing.assert_array_equal(grown.weight, same.weight)
+    np.testing.assert_array_equal(grown.bias, same.bias)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_a_share_of_nothing_or_all_is_finite(prior):
+    start = weaksup.repri_init(SUPPORT, MASK, QUERY)
+    terms = {"kl_weight": 1.0, "entropy_weight": 1.0}
+
+    @jax.jit
+    def loss(classifier):
+        return weaksup.repri_loss(classifier, SUPPORT, MASK, QUERY, prior=prior, **terms)
+
+    fitted = jax.jit(lambda: weaksup.repri_adapt(SUPPORT, MASK, QUERY, num_steps=5, prior=prior))()
+    for tree in (loss(start), jax.grad(loss)(start), fitted):
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+    traced = jax.jit(lambda p: weaksup.repri_loss(start, SUPPORT, MASK, QUERY, prior=p, **terms))(prior)
+    np.testing.assert_allclose(traced, loss(start), rtol=1e-5)
+    share = np.asarray(weaksup.repri_probs(start, QUERY), np.float64).mean()
+    other = share if prior == 0 else 1 - share  # of the side whose prior is 0
+    divergence = share * np.log(share) + (1 - share) * np.log(1 - share) - other * np.log(1e-10)
+    without = weaksup.repri_loss(start, SUPPORT, MASK, QUERY, prior=prior, kl_weight=0.0, entropy_weight=1.0)
+    np.testing.assert_allclose(loss(start) - without, divergence, rtol=1e-4)
+
+
 def test_entropy_alone_empties_or_fills_the_mask():
     def doubt(**weights):
         fitted = weaksup.repri_adapt(SUPPORT, MASK, QUERY, num_steps=60, learning_rate=0.2, **weights)
@@ -158,3 +186,8 @@ def test_bad_input():
         weaksup.repri_probs(PixelClassifier(jnp.ones(3), jnp.array(0.0)), QUERY)
     with pytest.raises(ValueError, match="num_steps"):
         weaksup.repri_adapt(SUPPORT, MASK, QUERY, num_steps=-1)
+    with pytest.raises(ValueError, match="prior must lie in"):
+        weaksup.repri_adapt(SUPPORT, MASK, QUERY, prior=1.5)
+    start = weaksup.repri_init(SUPPORT, MASK, QUERY)
+    with pytest.raises(ValueError, match="prior must lie in"):
+        weaksup.repri_loss(start, SUPPORT, MASK, QUERY, prior=1.5, kl_weight=1.0, entropy_weight=1.0)

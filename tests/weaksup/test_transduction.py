@@ -52,6 +52,15 @@ def test_energy_never_rises_for_a_semidefinite_affinity():
         assert energies[-1] < energies[0] - 0.1
 
 
+def test_energy_is_the_formula():
+    rng = np.random.default_rng(2)
+    s = rng.dirichlet(np.ones(3), size=6).astype(np.float32)
+    unary, w = rng.random((6, 3)).astype(np.float32), rng.random((6, 6)).astype(np.float32)
+    agreement = sum(w[p, q] * s[p] @ s[q] for p in range(6) for q in range(6))
+    expected = np.sum(s * (unary + np.log(s))) - 0.7 / 2 * agreement
+    np.testing.assert_allclose(weaksup.laplacian_energy(s, unary, w, strength=0.7), expected, rtol=1e-5)
+
+
 def test_an_update_is_the_formula():
     rng = np.random.default_rng(1)
     unary, affinity = rng.random((6, 3)).astype(np.float32), rng.random((6, 6)).astype(np.float32)
@@ -72,6 +81,15 @@ def test_labelled_rows_stay_and_spread():
     assert np.all(np.asarray(soft)[:, 1] > 0.99)  # consensus along the chain
     alone = weaksup.laplacian_assignments(np.zeros((5, 2), np.float32), chain, strength=30.0, labels=labels * 0 - 1)
     np.testing.assert_allclose(alone, 0.5)
+
+
+def test_assignments_are_those_of_scaled_distances(episode):
+    support, labels, queries, _ = episode
+    result = weaksup.transductive_clustering(support, labels, queries, num_classes=3, scale=2.5, num_outer=0)
+    means = np.stack([support[labels == c].mean(0) for c in range(3)])
+    distances = ((queries[:, None] - means) ** 2).sum(-1)
+    np.testing.assert_allclose(result.prototypes, means, atol=1e-6)
+    np.testing.assert_allclose(result.assignments, jax.nn.softmax(-2.5 * distances), atol=1e-5)
 
 
 def test_without_support_it_is_k_means(episode):

@@ -47,6 +47,14 @@ def test_equals_a_loop(beta):
     np.testing.assert_allclose(found.objective, found.errors[-1] - beta * found.log_priors[-1], rtol=1e-6)
 
 
+def test_what_the_prior_excludes_does_not_spoil_a_search_without_it():
+    """Without smoothing a pair that was never seen has a log probability of -inf."""
+    forbidding = lambda tokens, where: jnp.where(tokens[0] == 0, -jnp.inf, prior(tokens, where))  # noqa: E731
+    search = lambda prior, beta: zeroshot.greedy_prompt_search(error, prior, vocabulary=V, length=L, beta=beta)  # noqa: E731
+    assert search(forbidding, 0.0).tokens.tolist() == search(prior, 0.0).tokens.tolist()
+    assert search(forbidding, 0.01).tokens[0] != 0
+
+
 def test_the_prior_decides_between_equals_and_wins_where_it_weighs_much():
     flat = lambda tokens, where: jnp.zeros(())  # noqa: E731
     found = zeroshot.greedy_prompt_search(flat, prior, vocabulary=V, length=1)
