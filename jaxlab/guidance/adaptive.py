@@ -54,7 +54,8 @@ def adaptive(threshold: ArrayLike, *, space: Space | None = None, min_steps: Arr
     [False  True]
 
     Reference: Castillo et al., "Adaptive Guidance: Training-free Acceleration of Conditional Diffusion Models" (2023),
-    paper text; thresholds .991 to .996 there.
+    from a detailed summary of the paper, with thresholds of .991 to .996; the rule is also checked against a public
+    implementation.
     """
 
     def init(x: Array) -> Array:
@@ -96,7 +97,7 @@ def linear_ag(coeffs: LinearAGCoeffs, *, period: int = 2, share: float = 0.5) ->
     >>> print([bool(rule.needs_uncond(state, jnp.float32(0.5), step)) for step in range(4)])
     [True, False, False, False]
 
-    Reference: Castillo et al., as in ``adaptive``; protocol paper text, regressors recalled.
+    Reference: Castillo et al., as in ``adaptive``; protocol from the same summary, regressors recalled.
     """
     size = coeffs.cond.shape[0] if coeffs.cond.ndim else 0
     if coeffs.cond.shape != (size, size) or coeffs.uncond.shape != (size, size) or size == 0:

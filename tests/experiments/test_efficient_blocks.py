@@ -20,7 +20,7 @@ def test_full_block_is_the_soft_block_but_for_its_attention():
     alike = params | {"q": jax.tree.map(jnp.zeros_like, params["q"])}
     whole = nn.softmax_free_block(alike, tokens, grid=(4, 6))
     full = block_tokens.full_block(block_tokens.attend_gaussian, alike, tokens, (4, 6))
-    np.testing.assert_allclose(whole, full, rtol=0, atol=5e-3)  # Newton's inverse stops early
+    np.testing.assert_allclose(whole, full, rtol=0, atol=5e-3)  # the ridge of the inverse
     without = alike | {"conv": jnp.zeros_like(params["conv"])}
     assert np.abs(block_tokens.full_block(block_tokens.attend_gaussian, without, tokens, (4, 6)) - full).max() > 0.1
 
