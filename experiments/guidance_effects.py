@@ -1,4 +1,4 @@
-"""What the claims about guidance rules read off their rows: comparisons at one scale, one distance, one mean scale."""
+"""What the claims about guidance rules read off their rows: comparisons at one scale, one accuracy, one mean scale."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 __all__ = [
     "SCALES",
     "SMALL_SCALES",
-    "accuracy_at_equal_frechet",
+    "frechet_at_equal_accuracy",
     "name_of",
     "ratio_at_mean_scale",
     "smallest_difference",
@@ -51,32 +51,33 @@ def smallest_difference(metric: str, better: str, worse: str) -> Callable[[Any],
     return lambda rows: np.min(_at(rows, metric, better) - _at(rows, metric, worse), axis=0)
 
 
-def accuracy_at_equal_frechet(method: str, rival: str) -> Callable[[Any], np.ndarray]:
-    """Accuracy of a row above that of a rival at the same Frechet distance.
+def frechet_at_equal_accuracy(method: str, rival: str) -> Callable[[Any], np.ndarray]:
+    """Frechet distance of a row at the smallest of ``SCALES`` over that of a rival which is as accurate.
 
-    The rival's curve goes from no guidance to its largest scale, straight between the logarithms of its distances;
-    where it passes a distance more than once, its highest accuracy counts. The row is compared at the largest of its
-    scales whose distance the rival has too: NaN for a seed in which there is none, so that the claim is not judged.
+    The rival's curve goes from no guidance to its largest scale, straight between the logarithms of its distances; the
+    lowest distance at which it is as accurate counts. A rival that never is counts where it is most accurate.
     """
+    scale = SCALES[0]
 
     def effect(rows: Any) -> np.ndarray:
         x, y = np.log(_along(rows, "frechet", rival)), _along(rows, "accuracy", rival)
-        distances, right = (_at(rows, metric, method, SMALL_SCALES + SCALES) for metric in ("frechet", "accuracy"))
-        gaps = []
-        for seed, own in enumerate(np.log(distances.T)):
-            gap = right[:, seed] - [_passing(x[:, seed], y[:, seed], at) for at in own]
-            gaps.append(next(iter(gap[np.isfinite(gap)][::-1]), np.nan))
-        return np.array(gaps)
+        distance, right = (
+            np.asarray(rows[name_of(metric, scale)][method], float) for metric in ("frechet", "accuracy")
+        )
+        there = [_lowest(x[:, seed], y[:, seed], own) for seed, own in enumerate(right)]
+        return distance / np.exp(there)
 
     return effect
 
 
-def _passing(x: np.ndarray, y: np.ndarray, at: float) -> float:
-    """The largest y where a line through points [K] passes x = at; NaN where it does not."""
-    step = np.diff(x)
-    share = np.where(step == 0, 0.0, (at - x[:-1]) / np.where(step == 0, 1.0, step))
-    passes = (np.minimum(x[:-1], x[1:]) <= at) & (at <= np.maximum(x[:-1], x[1:]))
-    return float(np.max(y[:-1] + share * np.diff(y), where=passes, initial=-np.inf)) if passes.any() else np.nan
+def _lowest(x: np.ndarray, y: np.ndarray, wanted: float) -> float:
+    """The smallest x of a line through points [K] where y is at least as large as wanted, or as large as it gets."""
+    wanted = min(wanted, np.max(y))
+    step = np.diff(y)
+    crosses = (np.minimum(y[:-1], y[1:]) < wanted) & (wanted < np.maximum(y[:-1], y[1:]))
+    share = np.where(crosses, (wanted - y[:-1]) / np.where(crosses, step, 1.0), 0.0)
+    between = (x[:-1] + share * np.diff(x))[crosses]
+    return float(np.min(np.concatenate([x[y >= wanted], between])))
 
 
 def ratio_at_mean_scale(method: str, rival: str) -> Callable[[Any], np.ndarray]:

@@ -109,30 +109,19 @@ def rows_of(curves):
     }
 
 
-def test_accuracy_is_compared_at_the_same_distance():
-    """The rival goes down to e^-1 and back up, past every distance in between twice: its better accuracy counts."""
-    rival, right = np.exp([[-1.0], [0.0], [1.0], [2.0], [3.0], [4.0], [5.0]]), [[0.6], [0.8], *[[0.9]] * 5]
-    own = np.exp([[0.2], [0.1], [0.0], [-0.25], [-0.5], [-3.0], [-4.0]])  # the last two are not among the rival's
+def test_distances_are_compared_at_the_same_accuracy():
+    """The first rival is as accurate half way from e^1 to e^2 and again later, the second from no guidance on."""
+    rival = np.exp([[1.0] * 3, [2.0] * 3, *[[5.0] * 3] * 5])
+    right = np.array([[0.6, 0.9, 0.5], [0.8, 0.9, 0.7], *[[1.0, 0.1, 0.6]] * 5])
     rows = rows_of(
         {
-            "frechet": {"none": [[1.0]], "cfg": rival, "gfcg": own},
-            "accuracy": {"none": [[0.5]], "cfg": right, "gfcg": [*[[0.0]] * 4, [0.8], [1.0], [1.0]]},
+            "frechet": {"none": [[1.0] * 3], "cfg": rival, "gfcg": np.full((7, 3), np.exp(-1.0))},
+            "accuracy": {"none": [[0.5, 0.95, 0.4]], "cfg": right, "gfcg": np.full((7, 3), [0.7, 0.9, 0.9])},
         }
     )
-    effect = effects.accuracy_at_equal_frechet("gfcg", "cfg")(rows)
-    np.testing.assert_allclose(effect, [0.8 - 0.7], atol=1e-6)
-
-
-def test_curves_that_do_not_meet_are_not_judged():
-    """The first seed meets its rival at no guidance alone, the second nowhere: no mean over them is a verdict."""
-    up, down = np.linspace(1.1, 3.0, len(ALL)), np.linspace(0.9, 0.2, len(ALL))
-    own = np.stack([np.concatenate([[1.0], down[1:]]), down], axis=1)
-    curves = {"none": [[1.0, 1.0]], "cfg": np.stack([up, up], axis=1), "gfcg": own}
-    rows = rows_of({"frechet": curves, "accuracy": {**curves, "gfcg": np.ones((len(ALL), 2))}})
-    effect = effects.accuracy_at_equal_frechet("gfcg", "cfg")(rows)
-    np.testing.assert_allclose(effect, [0.0, np.nan])
-    claim = next(claim for claim in question.CLAIMS if claim.paper == 13)
-    assert judge(claim, rows, seeds=2).verdict == "not run"
+    effect = effects.frechet_at_equal_accuracy("gfcg", "cfg")(rows)
+    # The third rival never is: it counts where it is most accurate.
+    np.testing.assert_allclose(np.log(effect), [-1.0 - 1.5, -1.0 - 0.0, -1.0 - 2.0], atol=1e-6)
 
 
 def test_a_falling_scale_is_held_against_its_mean_throughout():
