@@ -21,7 +21,7 @@ from experiments.claims import difference
 from experiments.discovery_networks import Shared, shared_of
 from experiments.programs import Programs
 from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError
-from experiments.streams import stratified_split
+from experiments.streams import first_of_each, stratified_split, tail_sizes
 from experiments.tail_training import EXPERTS, Plan, Views
 from jaxlab import metrics, weaksup
 from jaxlab.typing import Array
@@ -80,33 +80,23 @@ def group_of(place: Array, num_classes: int) -> Array:
     return jnp.where(place < third, MANY, jnp.where(place >= num_classes - third, FEW, MEDIUM))
 
 
-def sizes_of(most: int, imbalance: float, num_classes: int) -> np.ndarray:
-    """Rows of every class by place, most first, in equal ratios; at least two."""
-    sizes = most * imbalance ** (-np.arange(num_classes) / (num_classes - 1))
-    return np.maximum(np.round(sizes), 2).astype(int)
-
-
 def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
     """Long-tailed training rows, and test rows with the masks of every prior; a leading axis of seeds."""
     num_classes = data.num_classes
     if num_classes < 3:
         raise UserError(f"A long tail needs at least 3 classes, {data.name} has {num_classes}.")
-    sizes = sizes_of(config.most, config.imbalance, num_classes)
+    sizes = tail_sizes(config.most, config.imbalance, num_classes)
     parts = []
     for key in run.seed_keys():
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         train, test = stratified_split(data.y, test_fraction=config.test_share, rng=rng)
         place = rng.permutation(num_classes)
-        groups = [train[data.y[train] == c] for c in range(num_classes)]
-        for c, own in enumerate(groups):
-            if len(own) < sizes[place[c]]:
-                raise UserError(f"Class {c} has {len(own)} training rows: {sizes[place[c]]} are needed (--most).")
-        rows = np.concatenate([own[: sizes[place[c]]] for c, own in enumerate(groups)])
+        rows = first_of_each(data.y, train, sizes[place])
         fewest = min(np.bincount(data.y[test], minlength=num_classes))
         tests = [test[data.y[test] == c][:fewest] for c in range(num_classes)]
         parts.append((rows, place, tests))
     length = min(len(tests[0]) for _, _, tests in parts)
-    kept = sizes_of(length, config.test_imbalance, num_classes)
+    kept = tail_sizes(length, config.test_imbalance, num_classes)
     seeds = []
     for rows, place, tests in parts:
         order = np.arange(length)

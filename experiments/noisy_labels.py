@@ -19,8 +19,8 @@ from experiments import noise_losses, plots, recalibration
 from experiments.claims import difference
 from experiments.discovery_networks import Shared, shared_of
 from experiments.recalibration import HEAD, MIDDLE, TAIL, Representation, Seed, contrastive, on_contrast, plain
-from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, UserError, over_seeds
-from experiments.streams import stratified_split
+from experiments.runner import Claim, Dataset, Measured, Method, Result, Run, over_seeds
+from experiments.streams import first_of_each, stratified_split, tail_sizes
 from jaxlab import metrics, weaksup
 from jaxlab.typing import Array
 
@@ -125,17 +125,12 @@ def _rare(rng: np.random.Generator, num_classes: int) -> tuple[np.ndarray, np.nd
 def prepare(config: Config, run: Run, data: Dataset) -> tuple[Seed, Shared]:
     """Long-tailed training rows with noisy labels, and balanced clean test rows; a leading axis of seeds."""
     seeds, num_classes = [], data.num_classes
-    sizes = config.most * config.imbalance ** (-np.arange(num_classes) / (num_classes - 1))
-    sizes = np.maximum(np.round(sizes), 2).astype(int)
+    sizes = tail_sizes(config.most, config.imbalance, num_classes)
     for seed, key in enumerate(run.seed_keys()):
         rng = np.random.default_rng(seed)
         train, test = stratified_split(data.y, test_fraction=config.test_share, rng=rng)
         place, group = _rare(rng, num_classes)
-        groups = [train[data.y[train] == c] for c in range(num_classes)]
-        for c, own in enumerate(groups):
-            if len(own) < sizes[place[c]]:
-                raise UserError(f"Class {c} has {len(own)} training rows: {sizes[place[c]]} are needed (--most).")
-        rows = np.concatenate([own[: sizes[place[c]]] for c, own in enumerate(groups)])
+        rows = first_of_each(data.y, train, sizes[place])
         fewest = min(np.bincount(data.y[test], minlength=num_classes))
         tests = np.concatenate([test[data.y[test] == c][:fewest] for c in range(num_classes)])
         truth = jnp.asarray(data.y[rows])

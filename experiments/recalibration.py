@@ -109,11 +109,6 @@ def _logits(head: PyTree, features: Array) -> Array:
     return SHARPNESS * features @ head["kernel"] + head["bias"]
 
 
-def _counts(labels: Array, num_classes: int, where: Array | None = None) -> Array:
-    inside = jnp.ones(labels.shape) if where is None else where.astype(jnp.float32)
-    return jax.ops.segment_sum(inside, labels, num_classes)
-
-
 def plain(
     config: Settings, seed: Seed, start: Representation | None, shared: Shared, *, balanced: bool = False
 ) -> tuple[Array, dict[str, Array]]:
@@ -124,7 +119,7 @@ def plain(
         "body": _network(config, x.shape[1]).init(body_key),
         "head": _head(head_key, config.width, num_classes),
     }
-    weight = 1.0 / jnp.maximum(_counts(seed.told, num_classes), 1) if balanced else jnp.ones(num_classes)
+    weight = 1.0 / jnp.maximum(jnp.bincount(seed.told, length=num_classes), 1) if balanced else jnp.ones(num_classes)
     weight = weight[seed.told] / jnp.mean(weight[seed.told])
 
     def loss_fn(params: PyTree, state: None, batch: dict[str, Array], key: Array) -> tuple[Array, None]:

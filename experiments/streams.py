@@ -21,9 +21,11 @@ __all__ = [
     "Rows",
     "class_stream",
     "client_rows",
+    "first_of_each",
     "gather",
     "head_distance",
     "stratified_split",
+    "tail_sizes",
 ]
 
 
@@ -72,6 +74,25 @@ def stratified_split(
         test.append(rows[:cut])
         train.append(rows[cut:])
     return rng.permutation(np.concatenate(train)), rng.permutation(np.concatenate(test))
+
+
+def tail_sizes(most: int, imbalance: float, num_classes: int) -> np.ndarray:
+    """Rows of every class by place, most first, in equal ratios; at least two."""
+    sizes = most * imbalance ** (-np.arange(num_classes) / (num_classes - 1))
+    return np.maximum(np.round(sizes), 2).astype(int)
+
+
+def first_of_each(labels: np.ndarray, rows: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Of the row numbers the first ``sizes[c]`` of every class c, class after class.
+
+    Raises:
+      UserError: a class has fewer.
+    """
+    groups = [rows[labels[rows] == c] for c in range(len(sizes))]
+    for c, (own, size) in enumerate(zip(groups, sizes, strict=True)):
+        if len(own) < size:
+            raise UserError(f"Class {c} has {len(own)} training rows: {size} are needed (--most).")
+    return np.concatenate([own[:size] for own, size in zip(groups, sizes, strict=True)])
 
 
 class Split(NamedTuple):

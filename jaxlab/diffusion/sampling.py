@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxlab import checks
 from jaxlab.diffusion.processes import Process, centered, expand, uncentered
-from jaxlab.diffusion.steps import Predict, Step
+from jaxlab.diffusion.steps import Predict, Project, Step
 from jaxlab.guidance.rules import Rule, check_rule, guide, needs_uncond
 from jaxlab.numerics.norms import accumulation_dtype
 from jaxlab.numerics.random import folded, normal
@@ -18,7 +18,6 @@ from jaxlab.typing import Array, ArrayLike, DTypeLike, PyTree
 
 __all__ = ["Sample", "inpaint", "sample", "time_grid"]
 
-Project = Callable[[Array, Array, Array | None], Array]
 PROJECT = 2**31 - 2  # folded into the step's key for the projection
 
 

@@ -21,6 +21,8 @@ __all__ = ["Moved", "Step", "ddim", "dpm_solver_pp", "euler", "heun"]
 
 # predict(x, t, rule_state) -> (prediction [B, ...], rule_state, evaluations int32 [B], calls int32 [])
 Predict = Callable[[Array, Array, PyTree], tuple[Array, PyTree, Array, Array]]
+# project(x, t, keys [B], or None for a mean) -> x
+Project = Callable[[Array, Array, Array | None], Array]
 
 
 class Moved(NamedTuple):

@@ -11,14 +11,12 @@ import jax.numpy as jnp
 from jaxlab import checks
 from jaxlab.diffusion.conversions import convert
 from jaxlab.diffusion.processes import Process, centered, uncentered
-from jaxlab.diffusion.steps import Moved, Predict, Step, check_step, no_state, transition
+from jaxlab.diffusion.steps import Moved, Predict, Project, Step, check_step, no_state, transition
 from jaxlab.numerics.random import folded, normal
 from jaxlab.numerics.walls import apart
 from jaxlab.typing import Array, ArrayLike, PyTree
 
 __all__ = ["ancestral", "euler_maruyama", "langevin", "predictor_corrector", "reverse_diffusion"]
-
-Project = Callable[[Array, Array, Array | None], Array]
 
 
 def _lengths(value: Array) -> Array:

@@ -72,8 +72,8 @@ def vendi_score(
         if _broken(jnp.all((diagonal > 0) | (shares == 0))):
             raise ValueError("kernel must have a diagonal above 0 to be normalized")
         positive = diagonal > 0
-        scale = jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, diagonal, 1.0)), 0.0)
-        wide = scale[:, None] * wide * scale / _kept(shares, positive)
+        scale = jnp.where(positive, jax.lax.rsqrt(jnp.where(positive, diagonal, 1.0) * _kept(shares, positive)), 0.0)
+        wide = scale[:, None] * wide * scale
     elif _broken(jnp.all((jnp.abs(diagonal - 1.0) <= _slack(given)) | (shares == 0))):
         raise ValueError("kernel must have a diagonal of 1: pass normalize=True to divide by its roots")
     if alike:

@@ -21,7 +21,7 @@ def test_rows_of_every_prior():
         labels, truth, place = (np.asarray(column[seed]) for column in (seeds.labels, seeds.truth, seeds.place))
         counts = np.bincount(labels, minlength=10)
         np.testing.assert_array_equal(counts, seeds.counts[seed])
-        assert (counts[np.argsort(place)] == question.sizes_of(100, 50, 10)).all()
+        assert (counts[np.argsort(place)] == question.tail_sizes(100, 50, 10)).all()
         assert counts.max() == 50 * counts.min()
         np.testing.assert_array_equal(digits.y[np.asarray(seeds.train[seed])], labels)
         assert not set(np.asarray(seeds.train[seed])) & set(np.asarray(seeds.test[seed]))
